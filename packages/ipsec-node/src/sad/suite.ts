@@ -1,0 +1,57 @@
+/** A combined-mode ESP suite: cipher, ICV and nonce layout together. */
+export type SuiteName = 'aes128gcm16' | 'aes256gcm16' | 'chacha20poly1305';
+
+/** The sizes of a suite, all in bytes. */
+export interface Suite {
+  readonly name: SuiteName;
+  readonly cipherKeyLen: number;
+  /** Follows the cipher key in the keying material; never sent. */
+  readonly saltLen: number;
+  readonly ivLen: number;
+  readonly icvLen: number;
+  /** True where one nonce used twice under one key gives the plaintext and the ICV key away. */
+  readonly counterMode: boolean;
+  /** What fixes these numbers. */
+  readonly authority: string;
+}
+
+/** The suites of this version, strongest AES first. */
+export const SUITES: Readonly<Record<SuiteName, Suite>> = {
+  // RFC 4106 section 8.1: the keying material is the AES key followed by a 4-octet salt.
+  aes256gcm16: {
+    name: 'aes256gcm16',
+    cipherKeyLen: 32,
+    saltLen: 4,
+    ivLen: 8,
+    icvLen: 16,
+    counterMode: true,
+    authority: 'RFC 4106 section 8.1',
+  },
+  aes128gcm16: {
+    name: 'aes128gcm16',
+    cipherKeyLen: 16,
+    saltLen: 4,
+    ivLen: 8,
+    icvLen: 16,
+    counterMode: true,
+    authority: 'RFC 4106 section 8.1',
+  },
+  // RFC 7634 section 2: a 256-bit key followed by a 32-bit salt.
+  chacha20poly1305: {
+    name: 'chacha20poly1305',
+    cipherKeyLen: 32,
+    saltLen: 4,
+    ivLen: 8,
+    icvLen: 16,
+    counterMode: true,
+    authority: 'RFC 7634 section 2',
+  },
+};
+
+/** The names of the suites of this version. */
+export const SUITE_NAMES: readonly SuiteName[] = ['aes256gcm16', 'aes128gcm16', 'chacha20poly1305'];
+
+/** Returns the length in bytes of a suite's keying material: cipher key and salt. */
+export function keyMaterialLen(suite: SuiteName): number {
+  return SUITES[suite].cipherKeyLen + SUITES[suite].saltLen;
+}
