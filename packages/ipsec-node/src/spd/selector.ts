@@ -1,7 +1,12 @@
 /**
  * Selectors (RFC 4301 section 4.4.1.1) as plain values: addresses are text in canonical form, so a
- * selector can be printed, compared and sent as it is.
+ * selector can be printed, compared and sent as it is. {@link readSelector} gives the form that is
+ * compared with packets.
  */
+import { type AddressRange, formatAddressRange } from '../net/address-range.js';
+import { formatIpAddress, parseIpAddress } from '../net/ip-address.js';
+import { formatProtocol } from '../net/next-layer-protocol.js';
+import { formatNumberRange } from '../net/port-range.js';
 
 /** An inclusive range of addresses of one family, `from` <= `to`, canonical text. */
 export interface SelectorAddressRange {
@@ -41,3 +46,69 @@ export const ANY_SELECTOR: Selector = Object.freeze({
   icmpTypes: [],
   icmpCodes: [],
 });
+
+/** A selector whose addresses are numbers. */
+export interface ReadSelector extends Omit<Selector, 'local' | 'remote'> {
+  readonly local: readonly AddressRange[];
+  readonly remote: readonly AddressRange[];
+}
+
+// Selectors are immutable and searched again and again; reading them is the slow part.
+const readSelectors = new WeakMap<Selector, ReadSelector>();
+
+/**
+ * Reads the addresses of a selector.
+ *
+ * @throws UsageError IPSEC_ERR_ADDRESS_SYNTAX where a text is not an address.
+ */
+export function readSelector(selector: Selector): ReadSelector {
+  const known = readSelectors.get(selector);
+  if (known !== undefined) return known;
+  const read: ReadSelector = {
+    ...selector,
+    local: selector.local.map(readRange),
+    remote: selector.remote.map(readRange),
+  };
+  readSelectors.set(selector, read);
+  return read;
+}
+
+/** Writes an address range as a selector holds it. */
+export function selectorRangeOf(range: AddressRange): SelectorAddressRange {
+  return {
+    from: formatIpAddress({ family: range.family, value: range.first }),
+    to: formatIpAddress({ family: range.family, value: range.last }),
+  };
+}
+
+/** Writes a list of addresses of a selector: prefixes, ranges, single addresses, or `any`. */
+export function formatAddresses(ranges: readonly SelectorAddressRange[]): string {
+  if (ranges.length === 0) return 'any';
+  return ranges.map((range) => formatAddressRange(readRange(range))).join(', ');
+}
+
+/** Writes a list of ports, types or codes of a selector, or `any`. */
+export function formatNumbers(ranges: readonly SelectorNumberRange[]): string {
+  return ranges.length === 0 ? 'any' : ranges.map(formatNumberRange).join(', ');
+}
+
+/** Writes a selector in one line; what is ANY is left out but for the addresses. */
+export function formatSelector(selector: Selector): string {
+  const parts = [
+    `local ${formatAddresses(selector.local)}`,
+    `remote ${formatAddresses(selector.remote)}`,
+  ];
+  if (selector.protocol !== 'any') parts.push(`protocol ${formatProtocol(selector.protocol)}`);
+  if (selector.localPorts.length > 0) parts.push(`localPort ${formatNumbers(selector.localPorts)}`);
+  if (selector.remotePorts.length > 0) {
+    parts.push(`remotePort ${formatNumbers(selector.remotePorts)}`);
+  }
+  if (selector.icmpTypes.length > 0) parts.push(`icmpType ${formatNumbers(selector.icmpTypes)}`);
+  if (selector.icmpCodes.length > 0) parts.push(`icmpCode ${formatNumbers(selector.icmpCodes)}`);
+  return parts.join(', ');
+}
+
+function readRange(range: SelectorAddressRange): AddressRange {
+  const from = parseIpAddress(range.from);
+  return { family: from.family, first: from.value, last: parseIpAddress(range.to).value };
+}
