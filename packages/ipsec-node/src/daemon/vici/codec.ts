@@ -329,7 +329,9 @@ export function decodePacket(bytes: Buffer): Decoded<ViciPacket> {
       return named(reader, (name) => ({ kind: 'unregister', name }));
     case PACKET_TYPE.response: {
       const message = decodeMessage(reader);
-      return message.ok ? { ok: true, value: { kind: 'response', message: message.value } } : message;
+      return message.ok
+        ? { ok: true, value: { kind: 'response', message: message.value } }
+        : message;
     }
     case PACKET_TYPE.unknownCommand:
       return { ok: true, value: { kind: 'unknownCommand' } };

@@ -1,0 +1,161 @@
+import { connect, type Socket } from 'node:net';
+import {
+  decodePacket,
+  encodePacket,
+  PacketSplitter,
+  section,
+  textOf,
+  type ViciPacket,
+  type ViciSection,
+} from './codec.js';
+
+/** How long a gateway may stay silent before a request is given up. */
+export const REPLY_MS_MAX = 10_000;
+
+/** Why a request has no answer. */
+export type ViciClientFault =
+  | 'not-running'
+  | 'not-permitted'
+  | 'unknown-command'
+  | 'not-vici'
+  | 'timeout'
+  | 'closed'
+  | 'refused';
+
+/** Thrown by the client; `fault` is stable, the message is for people. */
+export class ViciClientError extends Error {
+  constructor(
+    readonly fault: ViciClientFault,
+    message: string,
+    /** The stable code of the gateway's own error, where it sent one. */
+    readonly remoteCode?: string,
+  ) {
+    super(message);
+    this.name = 'ViciClientError';
+  }
+}
+
+interface Pending {
+  readonly resolve: (packet: ViciPacket) => void;
+  readonly reject: (error: ViciClientError) => void;
+}
+
+/** The client side of the control socket: one request at a time. */
+export class ViciClient {
+  private readonly splitter = new PacketSplitter();
+  private pending: Pending | undefined;
+  private onEvent: ((name: string, message: ViciSection) => void) | undefined;
+  private ended: ViciClientError | undefined;
+
+  private constructor(private readonly socket: Socket) {
+    socket.on('data', (chunk: Buffer) => this.handleBytes(chunk));
+    socket.on('error', (error) => this.end(new ViciClientError('closed', error.message)));
+    socket.on('close', () =>
+      this.end(new ViciClientError('closed', 'the gateway closed the control connection')),
+    );
+    socket.on('timeout', () =>
+      this.end(new ViciClientError('timeout', `no answer in ${REPLY_MS_MAX / 1000} s`)),
+    );
+  }
+
+  /** Connects to the control socket at `path`. */
+  static async connect(path: string): Promise<ViciClient> {
+    const socket = connect(path);
+    await new Promise<void>((resolve, reject) => {
+      socket.once('connect', resolve);
+      socket.once('error', (error: NodeJS.ErrnoException) => {
+        const absent = error.code === 'ENOENT' || error.code === 'ECONNREFUSED';
+        const denied = error.code === 'EACCES' || error.code === 'EPERM';
+        if (absent) reject(new ViciClientError('not-running', `no gateway answers on ${path}`));
+        else if (denied) {
+          reject(new ViciClientError('not-permitted', `${path} may be opened by its owner alone`));
+        } else reject(new ViciClientError('closed', `${path}: ${error.message}`));
+      });
+    });
+    socket.removeAllListeners('error');
+    return new ViciClient(socket);
+  }
+
+  private end(error: ViciClientError): void {
+    this.ended ??= error;
+    this.socket.destroy();
+    this.pending?.reject(this.ended);
+    this.pending = undefined;
+  }
+
+  private handleBytes(chunk: Buffer): void {
+    const cut = this.splitter.push(chunk);
+    if (!cut.ok) return this.end(new ViciClientError('not-vici', cut.reason));
+    for (const bytes of cut.value) {
+      const packet = decodePacket(bytes);
+      if (!packet.ok) return this.end(new ViciClientError('not-vici', packet.reason));
+      if (packet.value.kind === 'event') {
+        this.onEvent?.(packet.value.name, packet.value.message);
+        continue;
+      }
+      this.pending?.resolve(packet.value);
+      this.pending = undefined;
+    }
+  }
+
+  private async exchange(packet: ViciPacket): Promise<ViciPacket> {
+    if (this.ended !== undefined) throw this.ended;
+    if (this.pending !== undefined) {
+      throw new ViciClientError('refused', 'one request at a time on a control connection');
+    }
+    this.socket.setTimeout(REPLY_MS_MAX);
+    try {
+      return await new Promise<ViciPacket>((resolve, reject) => {
+        this.pending = { resolve, reject };
+        this.socket.write(encodePacket(packet));
+      });
+    } finally {
+      this.socket.setTimeout(0);
+    }
+  }
+
+  /** Sends a request and returns its answer. `success = no` is thrown as `refused`. */
+  async request(name: string, message: ViciSection = section()): Promise<ViciSection> {
+    const reply = await this.exchange({ kind: 'request', name, message });
+    if (reply.kind === 'unknownCommand') {
+      throw new ViciClientError('unknown-command', `the gateway does not know ${name}`);
+    }
+    if (reply.kind !== 'response') {
+      throw new ViciClientError('not-vici', `${reply.kind} came as the answer to ${name}`);
+    }
+    if (textOf(reply.message, 'success') === 'no') {
+      const reason = textOf(reply.message, 'errmsg') ?? 'the gateway gave no reason';
+      throw new ViciClientError('refused', reason, textOf(reply.message, 'code'));
+    }
+    return reply.message;
+  }
+
+  /** Sends a request whose answer is a stream of `event`, and returns what was streamed. */
+  async collect(
+    name: string,
+    event: string,
+    message: ViciSection = section(),
+  ): Promise<readonly ViciSection[]> {
+    const registered = await this.exchange({ kind: 'register', name: event });
+    if (registered.kind !== 'confirm') {
+      throw new ViciClientError('unknown-command', `the gateway does not know the event ${event}`);
+    }
+    const streamed: ViciSection[] = [];
+    this.onEvent = (eventName, content) => {
+      if (eventName === event) streamed.push(content);
+    };
+    try {
+      await this.request(name, message);
+    } finally {
+      this.onEvent = undefined;
+      if (this.ended === undefined) await this.exchange({ kind: 'unregister', name: event });
+    }
+    return streamed;
+  }
+
+  /** Closes the connection. Idempotent. */
+  close(): void {
+    this.ended ??= new ViciClientError('closed', 'the control connection is closed');
+    this.socket.destroy();
+  }
+}

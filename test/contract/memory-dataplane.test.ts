@@ -1,0 +1,62 @@
+import { describe, expect, it } from 'vitest';
+import { systemClock } from '../../packages/ipsec-node/src/clock.js';
+import type { DataplaneEvent } from '../../packages/ipsec-node/src/dataplane/dataplane.js';
+import { MemoryDataplane } from '../../packages/ipsec-node/src/dataplane/memory-dataplane.js';
+import {
+  CONTRACT_OPTIONS,
+  CONTRACT_SPD,
+  contractSa,
+  runDataplaneContract,
+} from './dataplane-contract.js';
+
+runDataplaneContract('memory', () => {
+  const dataplane = new MemoryDataplane(systemClock);
+  return {
+    dataplane,
+    options: CONTRACT_OPTIONS,
+    receiveFirstPacket: async (spi) => {
+      dataplane.receive(spi, 1n);
+    },
+  };
+});
+
+describe('memory dataplane', () => {
+  async function opened(): Promise<{ dataplane: MemoryDataplane; events: DataplaneEvent[] }> {
+    const dataplane = new MemoryDataplane(systemClock);
+    const events: DataplaneEvent[] = [];
+    dataplane.onEvents((batch) => events.push(...batch));
+    await dataplane.open(CONTRACT_OPTIONS);
+    await dataplane.replaceSpd(CONTRACT_SPD);
+    return { dataplane, events };
+  }
+
+  it('sends nothing past a reservation and asks once for more', async () => {
+    const { dataplane, events } = await opened();
+    const spi = 0xc000_0001;
+    await dataplane.addSa({ ...contractSa('outbound', spi), reservedUpTo: 10n });
+    expect(dataplane.transmit(spi, 8n)).toBe(8n);
+    expect(dataplane.transmit(spi, 8n)).toBe(2n);
+    await expect.poll(() => events.length).toBe(1);
+    expect(events).toMatchObject([{ kind: 'reserveLow', used: 8n }]);
+    await dataplane.reserve({ direction: 'outbound', spi }, 100n);
+    expect(dataplane.transmit(spi, 8n)).toBe(8n);
+    expect((await dataplane.counters()).drops).toEqual({ sequence_not_reserved: 6n });
+    await dataplane.close();
+  });
+
+  it('accepts nothing past a reservation, up to the first edge, or twice', async () => {
+    const { dataplane, events } = await opened();
+    const spi = 0xc000_0002;
+    const sa = { ...contractSa('inbound', spi), sequenceNumber: 100n, reservedUpTo: 200n };
+    await dataplane.addSa(sa);
+    expect(dataplane.receive(spi, 100n)).toBe('replay_too_old');
+    expect(dataplane.receive(spi, 102n)).toBeNull();
+    expect(dataplane.receive(spi, 101n)).toBeNull();
+    expect(dataplane.receive(spi, 102n)).toBe('replay_duplicate');
+    expect(dataplane.receive(spi, 201n)).toBe('replay_not_reserved');
+    await expect.poll(() => events.some((event) => event.kind === 'reserveLow')).toBe(true);
+    await dataplane.reserve(sa.id, 300n);
+    expect(dataplane.receive(spi, 201n)).toBeNull();
+    await dataplane.close();
+  });
+});
