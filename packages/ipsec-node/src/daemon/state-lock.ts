@@ -1,4 +1,4 @@
-import { link, lstat, rename, unlink } from 'node:fs/promises';
+import { link, lstat, readdir, rename, unlink } from 'node:fs/promises';
 import { createServer, type Server } from 'node:net';
 import { join } from 'node:path';
 import type { Clock } from '../clock.js';
@@ -35,6 +35,8 @@ export class StateLock {
     if (Buffer.byteLength(own) > SOCKET_PATH_BYTES_MAX) {
       throw new RangeError(`its path is longer than a socket's may be: ${SOCKET_PATH_BYTES_MAX}`);
     }
+    // Binding in a directory that is absent says EACCES on every system; reading it says the truth.
+    await readdir(directory);
     // A name of ours left by an earlier process with our PID is in nobody's use.
     await unlink(own).catch(ignoreAbsent);
     const server = createServer((socket) => socket.destroy());
