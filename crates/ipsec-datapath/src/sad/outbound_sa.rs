@@ -1,0 +1,122 @@
+//! One outbound SA.
+
+use super::sequence_number::SequenceCounter;
+use super::{SaCounters, SaError, check_spi};
+use crate::limits::{ALIGNMENT, ESP_FRONT_LEN, ICV_LEN};
+use crate::selector::Selector;
+use crate::suite::{KeyMaterial, RingAead, Suite, SuiteName};
+use crate::tunnel_header::TunnelHeader;
+
+/// What the control plane gives.
+pub struct OutboundSaParameters {
+    /// SPI, chosen by the peer.
+    pub spi: u32,
+    /// The SPD entry that it serves.
+    pub entry: String,
+    /// Which of the entry's packets it may carry.
+    pub selector: Selector,
+    /// Cipher suite.
+    pub suite: SuiteName,
+    /// Cipher key then salt.
+    pub key: KeyMaterial,
+    /// Extended sequence numbers (RFC 4303 section 2.2.1).
+    pub extended: bool,
+    /// First sequence number to use.
+    pub first_sequence_number: u64,
+    /// Durable reservation, [`super::sequence_number::UNBOUNDED`] for none.
+    pub reserved_up_to: u64,
+    /// Inner packets shorter than this are padded to it (TFC, RFC 4303 section 2.7); 0 for none.
+    pub tfc_pad_to_len: usize,
+    /// Outer addresses, ports and header fields.
+    pub tunnel: TunnelHeader,
+}
+
+/// Shared by all workers.
+pub struct OutboundSa {
+    pub(crate) spi: u32,
+    pub(crate) extended: bool,
+    pub(crate) tfc_pad_to_len: usize,
+    pub(crate) suite: RingAead,
+    entry: String,
+    selector: Selector,
+    tunnel: TunnelHeader,
+    sequence: SequenceCounter,
+    counters: SaCounters,
+}
+
+impl OutboundSa {
+    /// Makes the SA; the key material is wiped with the parameters.
+    pub fn new(parameters: OutboundSaParameters) -> Result<Self, SaError> {
+        check_spi(parameters.spi)?;
+        let suite = RingAead::new(parameters.suite, &parameters.key)?;
+        let sequence = SequenceCounter::new(
+            parameters.first_sequence_number,
+            parameters.extended,
+            parameters.reserved_up_to,
+        );
+        Ok(Self {
+            spi: parameters.spi,
+            extended: parameters.extended,
+            tfc_pad_to_len: parameters.tfc_pad_to_len,
+            suite,
+            entry: parameters.entry,
+            selector: parameters.selector,
+            tunnel: parameters.tunnel,
+            sequence,
+            counters: SaCounters::default(),
+        })
+    }
+
+    /// SPI.
+    pub fn spi(&self) -> u32 {
+        self.spi
+    }
+
+    /// The SPD entry that it serves.
+    pub fn entry(&self) -> &str {
+        &self.entry
+    }
+
+    /// Which packets it may carry.
+    pub fn selector(&self) -> &Selector {
+        &self.selector
+    }
+
+    /// Outer header.
+    pub fn tunnel(&self) -> &TunnelHeader {
+        &self.tunnel
+    }
+
+    /// The sequence number counter.
+    pub fn sequence(&self) -> &SequenceCounter {
+        &self.sequence
+    }
+
+    /// Counters.
+    pub fn counters(&self) -> &SaCounters {
+        &self.counters
+    }
+
+    /// The same SA towards another endpoint is not this type's business: parameters are immutable.
+    /// Bytes of the ESP packet, SPI through ICV, that an inner packet becomes.
+    #[inline]
+    pub fn sealed_len(&self, inner_len: usize) -> usize {
+        sealed_len(inner_len.max(self.tfc_pad_to_len))
+    }
+
+    pub(crate) fn seal(
+        &self,
+        iv: [u8; 8],
+        aad: &[u8],
+        plaintext: &mut [u8],
+    ) -> Result<[u8; ICV_LEN], crate::suite::NotAuthentic> {
+        self.suite.seal(iv, aad, plaintext)
+    }
+}
+
+/// Bytes of the ESP packet that `inner_len` bytes (TFC padding included) become.
+#[inline]
+pub(super) const fn sealed_len(inner_len: usize) -> usize {
+    let plaintext = (inner_len + 2).next_multiple_of(ALIGNMENT);
+    ESP_FRONT_LEN + plaintext + ICV_LEN
+}
