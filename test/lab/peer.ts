@@ -1,13 +1,8 @@
-/**
- * What a test needs of the machine: programs of other projects, and rights. On a user's machine a
- * missing one makes the tests skip with one line that names the package; with CI=true it fails
- * them.
- */
+/** What a test or a benchmark needs of the machine: programs of other projects, and rights. */
 
 import { spawnSync } from 'node:child_process';
 import { accessSync, constants, existsSync, readdirSync } from 'node:fs';
 import { delimiter } from 'node:path';
-import { describe } from 'vitest';
 import { repositoryRoot } from './registry.ts';
 
 /** Debian packages, and the program or file of each that is used. */
@@ -109,25 +104,4 @@ export function requirePeer(name: PeerName): string {
   return name === 'linux-image-amd64'
     ? (debianKernel()?.image ?? '')
     : (programPath(PEERS[name]) ?? '');
-}
-
-/**
- * `describe` for tests that need something of the machine. Not there: one line says what, and the
- * tests are skipped; with CI=true they fail.
- */
-export function describeWith(needs: readonly Need[], title: string, body: () => void): void {
-  const unmet = needs.flatMap((need) => unmetNeed(need) ?? []);
-  if (unmet.length === 0) {
-    describe(title, body);
-    return;
-  }
-  const sentence = `${title}: ${unmet.join('; ')}`;
-  if (inCi) {
-    describe(title, () => {
-      throw new PeerMissing(sentence);
-    });
-    return;
-  }
-  process.stderr.write(`skipped: ${sentence}\n`);
-  describe.skip(title, body);
 }

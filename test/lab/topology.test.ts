@@ -2,7 +2,7 @@ import { afterEach, expect, it } from 'vitest';
 import { Capture, packetsWith } from './capture.ts';
 import { run } from './command.ts';
 import { Namespace } from './namespace.ts';
-import { describeWith } from './peer.ts';
+import { describeWith } from './describe-with.ts';
 import { NAME_PREFIX } from './registry.ts';
 import { buildTopology, type Topology } from './topology.ts';
 

@@ -1,7 +1,7 @@
 import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { describeWith } from '../lab/peer.ts';
+import { describeWith } from '../lab/describe-with.ts';
 import { writePcap } from '../lab/pcap.ts';
 import { recordFolder } from '../lab/registry.ts';
 import { encapsulate, espOf, octets64, openEsp, type OracleSa, type OracleSuite } from './esp.ts';

@@ -1,8 +1,8 @@
 /** Scapy's ESP as a second oracle, in a Python process of its own (scapy-esp.py). */
 
-import { fileURLToPath } from 'node:url';
 import { Program } from '../lab/command.ts';
 import { PeerMissing, scapyPython } from '../lab/peer.ts';
+import { repositoryRoot } from '../lab/registry.ts';
 import type { OracleSa } from './esp.ts';
 import { VectorRecord } from './vector-file.ts';
 
@@ -44,7 +44,7 @@ export class ScapyOracle {
   static start(): ScapyOracle {
     const python = scapyPython();
     if (python === undefined) throw new PeerMissing('python3 -m pip install scapy cryptography');
-    const script = fileURLToPath(new URL('./scapy-esp.py', import.meta.url));
+    const script = `${repositoryRoot}/test/oracle/scapy-esp.py`;
     return new ScapyOracle(new Program([python, '-u', script]));
   }
 
