@@ -80,6 +80,7 @@ export function forgetNamespace(name: string): void {
 export function recordFolder(path: string): void {
   hook();
   folders.add(path);
+  record({ folder: path });
 }
 
 function undoAll(): void {
