@@ -5,6 +5,7 @@ use crate::esp::{Content, encapsulate};
 use crate::sad::OutboundSa;
 use crate::selector::Direction;
 use crate::spd::{Action, FlowCache, Spd};
+use crate::tunnel_header::TunnelHeader;
 use crate::verdict::DropReason;
 use ipsec_wire::{FlowKey, Run};
 use std::sync::Arc;
@@ -14,13 +15,16 @@ pub struct OutboundView {
     generation: u64,
     spd: Arc<Spd>,
     sas: Vec<Arc<OutboundSa>>,
+    /// Where each SA's packets go: the peer's endpoint may change during the life of an SA.
+    tunnels: Vec<TunnelHeader>,
     /// For each SPD entry the indices of its SAs, the newest first.
     by_entry: Vec<Vec<u32>>,
 }
 
 impl OutboundView {
     /// Joins policy and SAs. `generation` differs from that of every other view of the process.
-    pub fn new(generation: u64, spd: Arc<Spd>, sas: Vec<Arc<OutboundSa>>) -> Self {
+    pub fn new(generation: u64, spd: Arc<Spd>, sas: Vec<(Arc<OutboundSa>, TunnelHeader)>) -> Self {
+        let (sas, tunnels): (Vec<_>, Vec<_>) = sas.into_iter().unzip();
         let mut by_entry = vec![Vec::new(); spd.entries().len()];
         for (index, sa) in sas.iter().enumerate().rev() {
             if let Some(position) = spd.position(sa.entry()) {
@@ -38,6 +42,11 @@ impl OutboundView {
     /// The SAs.
     pub fn sas(&self) -> &[Arc<OutboundSa>] {
         &self.sas
+    }
+
+    /// Outer header of each SA, in their order.
+    pub fn tunnels(&self) -> &[TunnelHeader] {
+        &self.tunnels
     }
 
     /// The policy.

@@ -83,28 +83,53 @@ impl<'a> IpPacket<'a> {
     /// link's (RFC 4303 section 2.7).
     #[inline]
     pub fn parse(data: &'a [u8]) -> Result<Self, Malformed> {
+        Self::parse_parts(data, data.len(), true)
+    }
+
+    /// Checks the headers of a packet of `whole_len` bytes of which only the first `head` are at
+    /// hand, as of a super-packet that lies in pieces; [`Self::bytes`] is then the part at hand. The
+    /// IPv4 checksum is taken as good: the packet comes from our own kernel.
+    #[inline]
+    pub fn parse_head(head: &'a [u8], whole_len: usize) -> Result<Self, Malformed> {
+        Self::parse_parts(head, whole_len, false)
+    }
+
+    #[inline]
+    fn parse_parts(
+        data: &'a [u8],
+        whole_len: usize,
+        verify_checksum: bool,
+    ) -> Result<Self, Malformed> {
         match data.first().ok_or(Malformed::Short)? >> 4 {
-            4 => Self::parse_v4(data),
-            6 => Self::parse_v6(data),
+            4 => Self::parse_v4(data, whole_len, verify_checksum),
+            6 => Self::parse_v6(data, whole_len),
             _ => Err(Malformed::Version),
         }
     }
 
-    fn parse_v4(data: &'a [u8]) -> Result<Self, Malformed> {
+    fn parse_v4(
+        data: &'a [u8],
+        whole_len: usize,
+        verify_checksum: bool,
+    ) -> Result<Self, Malformed> {
         let header: &[u8; ipv4::HEADER_LEN] = data.first_chunk().ok_or(Malformed::Short)?;
         let header_len = usize::from(header[0] & 0xf) * 4;
         if header_len < ipv4::HEADER_LEN {
             return Err(Malformed::HeaderLength);
         }
         let total_len = usize::from(u16::from_be_bytes([header[2], header[3]]));
-        if total_len < header_len || total_len > data.len() {
+        if total_len < header_len || total_len > whole_len {
             return Err(Malformed::Length);
         }
-        let bytes = &data[..total_len];
-        if crate::checksum::Sum::ZERO
-            .add_bytes(&bytes[..header_len])
-            .finish()
-            != 0
+        let bytes = &data[..total_len.min(data.len())];
+        if bytes.len() < header_len {
+            return Err(Malformed::Short);
+        }
+        if verify_checksum
+            && crate::checksum::Sum::ZERO
+                .add_bytes(&bytes[..header_len])
+                .finish()
+                != 0
         {
             return Err(Malformed::Checksum);
         }
@@ -122,7 +147,7 @@ impl<'a> IpPacket<'a> {
         )
     }
 
-    fn parse_v6(data: &'a [u8]) -> Result<Self, Malformed> {
+    fn parse_v6(data: &'a [u8], whole_len: usize) -> Result<Self, Malformed> {
         let header: &[u8; ipv6::HEADER_LEN] = data.first_chunk().ok_or(Malformed::Short)?;
         let payload_len = usize::from(u16::from_be_bytes([header[4], header[5]]));
         // A zero Payload Length with more data is a jumbogram (RFC 2675), which ESP does not carry.
@@ -142,8 +167,9 @@ impl<'a> IpPacket<'a> {
         protocol: ProtocolNumber,
         fragment: Fragment,
         is_v6: bool,
+        total_len: usize,
     ) -> Result<Self, Malformed> {
-        let payload_len = bytes.len() - next_layer_offset;
+        let payload_len = total_len - next_layer_offset;
         match fragment {
             // RFC 1858 section 4 and RFC 3128: a TCP fragment at offset 1 rewrites the ports or flags
             // of the first one.
