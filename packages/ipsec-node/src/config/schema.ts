@@ -1,0 +1,411 @@
+/**
+ * The shape of the file, once: the reader checks each field with it, and editors are given it as
+ * JSON Schema. What spans several fields is in parse-policy.ts and parse-association.ts.
+ */
+import { z } from 'zod';
+
+import { SPI_MAX, SPI_MIN } from '../sad/spi.js';
+import { SUITE_NAMES } from '../sad/suite.js';
+import { BUILTIN_REASONS } from '../spd/builtin.js';
+import { BUILTIN_NAMES } from '../spd/builtin-name.js';
+import {
+  ASSOCIATIONS_MAX,
+  DEFAULTS,
+  defaultControlPath,
+  defaultStateDirectory,
+  GATEWAY_NAME_CHARS_MAX,
+  INTERFACE_MTU_MAX,
+  INTERFACE_MTU_MIN,
+  INTERFACE_NAME_CHARS_MAX,
+  LIST_MAX,
+  POLICIES_MAX,
+  POLICY_NAME_CHARS_MAX,
+  REPLAY_WINDOW_MAX,
+  REPLAY_WINDOW_MIN,
+  TFC_PAD_TO_MAX,
+} from './defaults.js';
+import { addIssue, choiceDoc, optional, required } from './field.js';
+import { LATER_VALUES } from './later.js';
+import {
+  ADDRESSES_ACCEPTED,
+  address,
+  addresses,
+  addressList,
+  icmpNumbers,
+  interfaceNames,
+  PORTS_ACCEPTED,
+  PROTOCOL_ACCEPTED,
+  ports,
+  protocol,
+} from './selector-fields.js';
+
+const INTERFACE_NAME = new RegExp(`^[^\\s/:]{1,${INTERFACE_NAME_CHARS_MAX}}$`);
+const INTERFACE_ACCEPTED = `names of network interfaces of 1..${INTERFACE_NAME_CHARS_MAX} characters`;
+const BOOLEAN_ACCEPTED = 'true or false';
+
+const isInterfaceName = (name: string): boolean =>
+  INTERFACE_NAME.test(name) && name !== '.' && name !== '..';
+
+export const interfaceShape = {
+  name: optional(z.string().regex(INTERFACE_NAME), {
+    description: 'Name of the TUN interface that carries inner packets.',
+    accepted: `1..${INTERFACE_NAME_CHARS_MAX} characters without spaces, slashes or colons`,
+    default: DEFAULTS.interfaceName.value,
+  }),
+  mtu: optional(
+    z.union([z.literal('auto'), z.int().min(INTERFACE_MTU_MIN).max(INTERFACE_MTU_MAX)]),
+    {
+      description:
+        'Largest inner packet in bytes. `auto`: what fits the outer path without fragments.',
+      accepted: `auto, or ${INTERFACE_MTU_MIN}..${INTERFACE_MTU_MAX}`,
+      default: DEFAULTS.interfaceMtu.value,
+      choices: ['auto'],
+    },
+  ),
+};
+
+const offloadField = (description: string) =>
+  optional(
+    z.enum(['auto', 'off']),
+    choiceDoc(['auto', 'off'], { description, default: DEFAULTS.offload.value }),
+  );
+
+export const offloadShape = {
+  tunSegmentation: offloadField(
+    'TCP segmentation offload on the TUN: runs of packets in one read.',
+  ),
+  udpGso: offloadField('UDP generic segmentation offload: a run of packets in one send.'),
+  udpGro: offloadField('UDP generic receive offload: a run of packets in one receive.'),
+};
+
+const builtinField = (name: (typeof BUILTIN_NAMES)[number]) =>
+  optional(z.boolean(), {
+    description: `Built-in BYPASS entries at the head of the policy. ${BUILTIN_REASONS[name]}`,
+    accepted: BOOLEAN_ACCEPTED,
+    default: DEFAULTS.builtin.value,
+  });
+
+export const builtinShape = {
+  loopback: builtinField('loopback'),
+  'ike-and-esp': builtinField('ike-and-esp'),
+  'neighbour-discovery': builtinField('neighbour-discovery'),
+  'multicast-listener-discovery': builtinField('multicast-listener-discovery'),
+  dhcpv4: builtinField('dhcpv4'),
+  dhcpv6: builtinField('dhcpv6'),
+  'path-mtu': builtinField('path-mtu'),
+} satisfies Record<(typeof BUILTIN_NAMES)[number], z.ZodType>;
+
+const udpPort = z.int().min(1).max(65_535);
+
+export const gatewayShape = {
+  name: optional(
+    z.string().regex(new RegExp(`^[A-Za-z0-9][A-Za-z0-9_-]{0,${GATEWAY_NAME_CHARS_MAX - 1}}$`)),
+    {
+      description:
+        'Name of this gateway; part of the names of its files and of its rules on the host.',
+      accepted: `1..${GATEWAY_NAME_CHARS_MAX} letters, digits, dashes and underscores, first a letter or digit`,
+      default: DEFAULTS.gatewayName.value,
+    },
+  ),
+  dataplane: optional(
+    z.enum(['native', 'auto']),
+    choiceDoc(['native', 'auto'], {
+      description: 'What carries the packets: `native` is the userspace datapath of this package.',
+      default: DEFAULTS.dataplane.value,
+      later: LATER_VALUES.dataplane,
+    }),
+  ),
+  interface: optional(z.strictObject(interfaceShape), {
+    description: 'The TUN interface.',
+    accepted: 'a map with name and mtu',
+  }),
+  encapsulation: optional(
+    z.enum(['auto', 'udp', 'esp']),
+    choiceDoc(['auto', 'udp', 'esp'], {
+      description: 'ESP in UDP (RFC 3948) or raw ESP, for associations that do not say.',
+      default: DEFAULTS.encapsulation.value,
+    }),
+  ),
+  unprotected: optional(interfaceNames(isInterfaceName), {
+    description:
+      'Interfaces on the outer side of the boundary. Absent: those with a default route or a route to a peer.',
+    accepted: INTERFACE_ACCEPTED,
+  }),
+  protected: optional(interfaceNames(isInterfaceName), {
+    description: 'Interfaces on the inner side of the boundary. Absent: all others.',
+    accepted: INTERFACE_ACCEPTED,
+  }),
+  onStop: optional(
+    z.enum(['guard', 'open']),
+    choiceDoc(['guard', 'open'], {
+      description: 'Whether what the policy protects stays closed after a stop.',
+      default: DEFAULTS.onStop.value,
+    }),
+  ),
+  listen: optional(addressList(), {
+    description: 'Addresses to listen on.',
+    accepted: 'an IPv4 or IPv6 address, or a list of these',
+    default: DEFAULTS.listen.value,
+  }),
+  port: optional(udpPort, {
+    description: 'UDP port of ESP in UDP, and of IKE behind a NAT.',
+    accepted: '1..65535',
+    default: DEFAULTS.port.value,
+  }),
+  ikePort: optional(udpPort, {
+    description: 'UDP port of IKE.',
+    accepted: '1..65535',
+    default: DEFAULTS.ikePort.value,
+  }),
+  control: optional(z.string().min(1), {
+    description: `Path of the control socket. Absent: ${defaultControlPath('NAME')}.`,
+    accepted: 'a path, relative to this file or absolute, of at most 107 bytes',
+  }),
+  state: optional(z.string().min(1), {
+    description: `Directory of durable state: reserved sequence numbers; nothing secret. Absent: ${defaultStateDirectory('NAME')}.`,
+    accepted: 'a path, relative to this file or absolute',
+  }),
+  laboratory: optional(z.boolean(), {
+    description: 'Allows manually keyed associations, which RFC 8221 section 3 advises against.',
+    accepted: BOOLEAN_ACCEPTED,
+    default: DEFAULTS.laboratory.value,
+  }),
+  builtin: optional(z.union([z.boolean(), z.strictObject(builtinShape)]), {
+    description:
+      'Built-in entries at the head of the policy, each removable with false; false alone removes all.',
+    accepted: 'true, false, or a map of built-in entries to true or false',
+  }),
+  offload: optional(z.strictObject(offloadShape), {
+    description: 'Off switches of offloads; each is probed and falls back by itself.',
+    accepted: 'a map with tunSegmentation, udpGso and udpGro',
+  }),
+};
+
+/** A suite by its proposal keyword. */
+const suite = () =>
+  z.enum(['aes256gcm16', 'aes128gcm16', 'chacha20poly1305']).meta({ id: 'suite' });
+
+export const tfcShape = {
+  padTo: required(z.int().min(1).max(TFC_PAD_TO_MAX), {
+    description: 'Bytes that each shorter inner packet is padded to (RFC 4303 section 2.7).',
+    accepted: `1..${TFC_PAD_TO_MAX}`,
+  }),
+};
+
+const policyName = z
+  .string()
+  .regex(new RegExp(`^[A-Za-z0-9][A-Za-z0-9._-]{0,${POLICY_NAME_CHARS_MAX - 1}}$`));
+const POLICY_NAME_ACCEPTED = `1..${POLICY_NAME_CHARS_MAX} letters, digits, dots, dashes and underscores, first a letter or digit`;
+
+export const policyShape = {
+  name: required(policyName, {
+    description: 'Name of the policy, unique in the file.',
+    accepted: POLICY_NAME_ACCEPTED,
+  }),
+  direction: optional(
+    z.enum(['both', 'in', 'out']),
+    choiceDoc(['both', 'in', 'out'], {
+      description: 'Which packets it speaks of, seen from our side.',
+      default: DEFAULTS.direction.value,
+    }),
+  ),
+  local: optional(addresses(), {
+    description: 'Addresses on our side: source of outbound packets, destination of inbound ones.',
+    accepted: ADDRESSES_ACCEPTED,
+    default: 'any',
+  }),
+  remote: optional(addresses(), {
+    description: 'Addresses on the far side.',
+    accepted: ADDRESSES_ACCEPTED,
+    default: 'any',
+  }),
+  protocol: optional(protocol(), {
+    description: 'Next layer protocol, by name or number.',
+    accepted: PROTOCOL_ACCEPTED,
+    default: 'any',
+  }),
+  localPort: optional(ports(), {
+    description: 'Ports on our side; needs a protocol with ports.',
+    accepted: PORTS_ACCEPTED,
+    default: 'any',
+  }),
+  remotePort: optional(ports(), {
+    description: 'Ports on the far side; needs a protocol with ports.',
+    accepted: PORTS_ACCEPTED,
+    default: 'any',
+  }),
+  icmpType: optional(icmpNumbers(), {
+    description: 'ICMP types, by name or number; needs protocol icmp or icmpv6.',
+    accepted: 'a name, a number 0..255, a range, or a list of these',
+  }),
+  icmpCode: optional(icmpNumbers(), {
+    description: 'ICMP codes; needs icmpType.',
+    accepted: 'a number 0..255, a range, or a list of these',
+  }),
+  action: required(
+    z.enum(['protect', 'bypass', 'discard']),
+    choiceDoc(['protect', 'bypass', 'discard'], {
+      description: 'What becomes of the packets (RFC 4301 section 4.4.1).',
+    }),
+  ),
+  mode: optional(
+    z.enum(['tunnel']),
+    choiceDoc(['tunnel'], {
+      description: 'Mode of the SAs that serve it; only with action protect.',
+      default: DEFAULTS.mode.value,
+      later: LATER_VALUES.mode,
+    }),
+  ),
+  proposals: optional(z.array(suite()).min(1).max(LIST_MAX), {
+    ...choiceDoc(SUITE_NAMES, {
+      description: 'Suites that an SA may use; only with action protect.',
+      default: DEFAULTS.proposals.value,
+    }),
+    accepted: `a list of ${SUITE_NAMES.join(', ')}`,
+  }),
+  tfc: optional(z.strictObject(tfcShape), {
+    description: 'Traffic flow confidentiality padding; only with action protect.',
+    accepted: 'a map with padTo',
+  }),
+};
+
+const KEY_ACCEPTED =
+  '{ file: … }, { env: … }, { credential: … }, or "0x…" in quotes (hexadecimal, with a warning)';
+
+export const keyShape = {
+  file: optional(z.string().min(1), {
+    description: 'File with the key, hexadecimal or raw bytes.',
+    accepted: 'a path, relative to this file or absolute',
+  }),
+  env: optional(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/), {
+    description: 'Environment variable with the key in hexadecimal.',
+    accepted: 'the name of an environment variable',
+  }),
+  credential: optional(
+    z
+      .string()
+      .regex(/^[^/\s]{1,255}$/)
+      .refine((name) => !/^\.{1,2}$/.test(name)),
+    {
+      description: 'Credential of the systemd unit with the key.',
+      accepted: 'the name of a credential, without slashes',
+    },
+  ),
+};
+
+const spi = z
+  .union([z.int(), z.string().regex(/^0x[0-9a-fA-F]{1,8}$/)])
+  .transform((input, context): number => {
+    const value = Number(input);
+    if (value >= SPI_MIN && value <= SPI_MAX) return value;
+    // RFC 4303 section 2.1: 0 is for local use and 1..255 are reserved.
+    addIssue(context, {
+      why: value < SPI_MIN ? '0..255 are reserved' : 'it has more than 32 bits',
+    });
+    return z.NEVER;
+  });
+
+export const manualKeyShape = {
+  spi: required(spi, {
+    description: 'Security Parameters Index.',
+    accepted: '256..4294967295, such as 0xc0000001',
+  }),
+  key: required(z.union([z.string(), z.strictObject(keyShape)]), {
+    description: 'Cipher key followed by the 4-byte salt.',
+    accepted: KEY_ACCEPTED,
+  }),
+};
+
+const replayWindow = z
+  .int()
+  .min(REPLAY_WINDOW_MIN)
+  .max(REPLAY_WINDOW_MAX)
+  .transform((input, context) => {
+    if ((input & (input - 1)) === 0) return input;
+    const nearest = 2 ** Math.round(Math.log2(input));
+    addIssue(context, { why: 'it is not a power of two', nearest: `${nearest}` });
+    return z.NEVER;
+  });
+
+export const associationShape = {
+  policy: required(z.string(), {
+    description: 'Name of the policy that it serves; its action is protect.',
+    accepted: 'the name of a policy',
+  }),
+  suite: required(
+    suite(),
+    choiceDoc(SUITE_NAMES, { description: 'Cipher and integrity, by proposal keyword.' }),
+  ),
+  local: required(address(), {
+    description: 'Our outer address.',
+    accepted: 'an IPv4 or IPv6 address',
+  }),
+  remote: required(address(), {
+    description: "The peer's outer address.",
+    accepted: 'an IPv4 or IPv6 address',
+  }),
+  encapsulation: optional(
+    z.enum(['udp', 'esp']),
+    choiceDoc(['udp', 'esp'], {
+      description: 'ESP in UDP or raw ESP. Absent: as gateway.encapsulation.',
+    }),
+  ),
+  remotePort: optional(udpPort, {
+    description: "The peer's UDP port, with encapsulation udp.",
+    accepted: '1..65535',
+    default: DEFAULTS.peerPort.value,
+  }),
+  inbound: optional(z.strictObject(manualKeyShape), {
+    description: 'SPI and key of what we receive.',
+    accepted: 'a map with spi and key',
+  }),
+  outbound: optional(z.strictObject(manualKeyShape), {
+    description: 'SPI and key of what we send.',
+    accepted: 'a map with spi and key',
+  }),
+  esn: optional(z.boolean(), {
+    description: 'Extended (64-bit) sequence numbers; both sides must agree.',
+    accepted: BOOLEAN_ACCEPTED,
+    default: DEFAULTS.esn.value,
+  }),
+  replayWindow: optional(replayWindow, {
+    description: 'Packets that may arrive late and still be told from replays.',
+    accepted: `a power of two, ${REPLAY_WINDOW_MIN}..${REPLAY_WINDOW_MAX}`,
+    default: DEFAULTS.replayWindow.value,
+  }),
+};
+
+/** The whole file. */
+export const configFileSchema = z.strictObject({
+  gateway: z.strictObject(gatewayShape).optional().describe('The gateway itself.'),
+  policies: z
+    .array(z.strictObject(policyShape))
+    .min(1)
+    .max(POLICIES_MAX)
+    .describe(
+      'The SPD (RFC 4301 section 4.4.1): ordered, the first match wins; what matches none is discarded.',
+    ),
+  associations: z
+    .array(z.strictObject(associationShape))
+    .max(ASSOCIATIONS_MAX)
+    .optional()
+    .describe('Manually keyed SAs; need gateway.laboratory.'),
+});
+
+/** The configuration as an object, in place of a file. */
+export type GatewayConfigInput = z.input<typeof configFileSchema>;
+
+/** The JSON Schema (draft 2020-12) of the file, for editors. */
+export function configJsonSchema(): Readonly<Record<string, unknown>> {
+  const { $schema, ...rest } = z.toJSONSchema(configFileSchema, {
+    io: 'input',
+    target: 'draft-2020-12',
+    reused: 'inline',
+  });
+  return {
+    $schema,
+    title: 'ipsec-node configuration',
+    description: 'ipsec.yaml of ipsec-node: the databases of RFC 4301 as a person writes them.',
+    ...rest,
+  };
+}
