@@ -20,6 +20,8 @@ export interface Machine {
   readonly openssl: string;
   readonly congestionControl: string;
   readonly socketBufferBytesMax: { readonly receive: number; readonly send: number };
+  /** Root of a user namespace cannot raise socket buffers past the limits above. */
+  readonly userNamespace: boolean;
   readonly commit: string;
 }
 
@@ -79,6 +81,7 @@ export async function describeMachine(root: string): Promise<Machine> {
       receive: Number(fileText('/proc/sys/net/core/rmem_max')),
       send: Number(fileText('/proc/sys/net/core/wmem_max')),
     },
+    userNamespace: !/^\s*0\s+0\s+4294967295$/m.test(fileText('/proc/self/uid_map')),
     commit: changed.stdout.trim() === '' ? head : `${head} with changes`,
   };
 }

@@ -103,7 +103,7 @@ async function runGateways(
     return null;
   }
   if (process.getuid?.() !== 0) {
-    progress('left out: gateways: they need root, or a user namespace: unshare -Urmn');
+    progress('left out: gateways: they need root, or a kernel that allows user namespaces');
     return null;
   }
   const lab = new Lab(signal);

@@ -17,6 +17,8 @@ export interface BenchOptions {
   readonly offloads: readonly boolean[];
   readonly smallPackets: boolean;
   readonly congestion: string | null;
+  /** Seconds to wait before each scenario for the machine to become quiet. */
+  readonly quietWaitSeconds: number;
   /** Exit with failure where a required ratio of targets.ts is missed. */
   readonly assertTargets: boolean;
   readonly writeResults: boolean;
@@ -39,6 +41,7 @@ export const usage = `npm run bench -- [options]
   --offload LIST           UDP segmentation offload on the wire: on,off (both)
   --no-small               leaves the 64-byte UDP packets out
   --congestion NAME        TCP congestion control (the host's)
+  --quiet-wait S           waits up to S seconds before each scenario while the machine is busy (0)
   --assert                 exit 1 where a required ratio is missed
   --no-results             writes no file into bench/results
 `;
@@ -92,6 +95,10 @@ export function parseOptions(argv: readonly string[]): BenchOptions {
   );
   const smallPackets = !quick && !(values['no-small'] ?? false);
   const congestion = values.congestion ?? null;
+  const quietWaitSeconds =
+    values['quiet-wait'] === undefined
+      ? 0
+      : positiveInteger('quiet-wait', values['quiet-wait'], 3600);
   const complete =
     !quick &&
     parts.length === 2 &&
@@ -115,6 +122,7 @@ export function parseOptions(argv: readonly string[]): BenchOptions {
     offloads,
     smallPackets,
     congestion,
+    quietWaitSeconds,
     assertTargets: values.assert ?? false,
     writeResults: !(values['no-results'] ?? false),
     complete,
@@ -138,6 +146,7 @@ function parse(argv: readonly string[]) {
       offload: { type: 'string' },
       'no-small': { type: 'boolean' },
       congestion: { type: 'string' },
+      'quiet-wait': { type: 'string' },
       assert: { type: 'boolean' },
       'no-results': { type: 'boolean' },
     },

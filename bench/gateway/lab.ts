@@ -96,6 +96,7 @@ export class Lab {
   readonly signal: AbortSignal;
   readonly #namespaces = new Set<string>();
   readonly #daemons = new Set<ChildProcess>();
+  #logs = 0;
   #closed = false;
   readonly #onExit = (): void => this.#closeNow();
 
@@ -137,7 +138,8 @@ export class Lab {
     env: Readonly<Record<string, string>> = {},
   ): Daemon {
     this.signal.throwIfAborted();
-    const log = join(this.directory, `log-${this.#daemons.size}-${Date.now()}`);
+    this.#logs += 1;
+    const log = join(this.directory, `log-${this.#logs}`);
     const handle = openSync(log, 'w');
     // `ip netns exec` replaces itself by the program, so the child's id is the program's.
     const child = spawn('ip', ['netns', 'exec', namespace, program, ...args], {
@@ -254,6 +256,10 @@ function removeStale(): void {
     spawnSync('ip', ['netns', 'del', namespace], { stdio: 'ignore' });
   }
   for (const folder of namesIn(tmpdir())) {
-    rmSync(join(tmpdir(), folder), { recursive: true, force: true });
+    try {
+      rmSync(join(tmpdir(), folder), { recursive: true, force: true });
+    } catch {
+      // It belongs to another user.
+    }
   }
 }
