@@ -174,7 +174,9 @@ export function renderExplanation(explanation: Explanation): string {
     'no entry'.length,
   );
   for (const entry of earlier) {
-    const why = entry.mismatches.map(formatMismatch).join('; ');
+    // Of what the reader did not write, one reason is enough.
+    const shown = entry.builtin ? entry.mismatches.slice(0, 1) : entry.mismatches;
+    const why = shown.map(formatMismatch).join('; ');
     lines.push(`  ${`${entry.number}`.padStart(3)}  ${entry.name.padEnd(width)}  no: ${why}`);
   }
   if (deciding === null) {
@@ -248,7 +250,12 @@ function readIcmp(text: string, protocol: number): { type: number; code: number 
   const type = named === null ? tryParseNumberRange(typeText, ICMP_MAX) : null;
   const code = tryParseNumberRange(codeText, ICMP_MAX);
   const typeNumber = named ?? (type?.ok === true ? type.range.from : null);
-  if (typeNumber === null || !code.ok || (text.includes('-') && named === null)) {
+  if (
+    typeNumber === null ||
+    !code.ok ||
+    (typeText.includes('-') && named === null) ||
+    codeText.includes('-')
+  ) {
     const names = icmpTypeNames(protocol).join(', ');
     throw syntax(`${JSON.stringify(text)} is not an ICMP type (0..255 or ${names}) with a code`);
   }

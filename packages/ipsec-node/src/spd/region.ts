@@ -25,7 +25,7 @@ interface Box {
 export type Region = readonly Box[];
 
 /** Past this many boxes a region is not split further. */
-export const REGION_BOXES_MAX = 20_000;
+export const REGION_BOXES_MAX = 5_000;
 
 const ABSENT = 65_536n;
 const ICMP_LAST = 255n;
@@ -88,21 +88,51 @@ export function subtractRegion(from: Region, what: Region): Region | null {
   return rest;
 }
 
-/** One packet of the region; null where the region is empty or holds only impossible packets. */
+/**
+ * One packet of the region; null where the region is empty or holds only impossible packets. Of
+ * several it takes one that people can read: documentation addresses, or hosts of a named network.
+ */
 export function witnessOf(region: Region, direction: PacketDirection): SpdPacket | null {
+  let best: SpdPacket | null = null;
+  let bestScore = -1;
   for (const box of region) {
     const packet = packetOf(box, direction);
-    if (packet !== null) return packet;
+    if (packet === null) continue;
+    const addresses =
+      isReadable(box.axes[0], LOCAL_WISHES) && isReadable(box.axes[1], REMOTE_WISHES) ? 2 : 0;
+    const score = addresses + (packet.ports === null ? 0 : 1);
+    if (score > bestScore) {
+      best = packet;
+      bestScore = score;
+    }
+    if (score === 3) break;
   }
-  return null;
+  return best;
+}
+
+// RFC 5737 and RFC 3849: addresses of documentation prefixes.
+const LOCAL_WISHES = [0xc000_020an, (0x2001_0db8n << 96n) + 10n];
+const REMOTE_WISHES = [0xcb00_7107n, (0x2001_0db8n << 96n) + 7n];
+const NAMED_NETWORK_MAX = 1n << 24n;
+
+function isReadable(interval: Interval, wishes: readonly bigint[]): boolean {
+  return wishes.some((wish) => holds(interval, wish)) || isNamedNetwork(interval);
+}
+
+function isNamedNetwork({ first, last }: Interval): boolean {
+  return first !== 0n && last - first < NAMED_NETWORK_MAX;
+}
+
+function holds(interval: Interval, value: bigint): boolean {
+  return interval.first <= value && value <= interval.last;
 }
 
 function packetOf(box: Box, direction: PacketDirection): SpdPacket | null {
   const [locals, remotes, protocols, a, b] = box.axes;
   const protocol = choose(protocols, [6n, 17n, 1n, 58n]);
   const number = Number(protocol);
-  const local = { family: box.family, value: chooseAddress(locals) };
-  const remote = { family: box.family, value: chooseAddress(remotes) };
+  const local = { family: box.family, value: chooseAddress(locals, LOCAL_WISHES) };
+  const remote = { family: box.family, value: chooseAddress(remotes, REMOTE_WISHES) };
   const outbound = direction === 'outbound';
   const ends = outbound
     ? { source: local, destination: remote }
@@ -129,17 +159,13 @@ function packetOf(box: Box, direction: PacketDirection): SpdPacket | null {
 
 /** The first of the wishes that the interval holds, else its first value. */
 function choose(from: Interval, wishes: readonly bigint[]): bigint {
-  return wishes.find((wish) => from.first <= wish && wish <= from.last) ?? from.first;
+  return wishes.find((wish) => holds(from, wish)) ?? from.first;
 }
 
-/** A host of the network rather than the network's own address, where there is room. */
-function chooseAddress(from: Interval): bigint {
-  if (from.first === 0n && from.last >= 0xffff_ffffn) {
-    // An address of a documentation prefix (RFC 5737, RFC 3849), for messages people can read.
-    const wish = from.last === 0xffff_ffffn ? 0xcb00_7107n : (0x2001_0db8n << 96n) + 7n;
-    return choose(from, [wish]);
-  }
-  return from.last - from.first >= 2n ? from.first + 1n : from.first;
+/** A host of a network rather than the network's own address, where there is room. */
+function chooseAddress(from: Interval, wishes: readonly bigint[]): bigint {
+  const fallback = from.last - from.first >= 2n ? from.first + 1n : from.first;
+  return isNamedNetwork(from) ? fallback : (wishes.find((wish) => holds(from, wish)) ?? fallback);
 }
 
 function intersectBoxes(x: Box, y: Box): Box | null {

@@ -3,7 +3,7 @@
  * selector can be printed, compared and sent as it is. {@link readSelector} gives the form that is
  * compared with packets.
  */
-import { type AddressRange, formatAddressRange } from '../net/address-range.js';
+import { type AddressRange, formatAddressRange, intersectRanges } from '../net/address-range.js';
 import { formatIpAddress, parseIpAddress } from '../net/ip-address.js';
 import { formatProtocol } from '../net/next-layer-protocol.js';
 import { formatNumberRange } from '../net/port-range.js';
@@ -106,6 +106,49 @@ export function formatSelector(selector: Selector): string {
   if (selector.icmpTypes.length > 0) parts.push(`icmpType ${formatNumbers(selector.icmpTypes)}`);
   if (selector.icmpCodes.length > 0) parts.push(`icmpCode ${formatNumbers(selector.icmpCodes)}`);
   return parts.join(', ');
+}
+
+/**
+ * What both selectors speak of. The two are known to share packets: an empty list in the result
+ * means ANY, not nothing.
+ */
+export function intersectSelectors(a: Selector, b: Selector): Selector {
+  const [x, y] = [readSelector(a), readSelector(b)];
+  return {
+    local: intersectAddresses(x.local, y.local),
+    remote: intersectAddresses(x.remote, y.remote),
+    protocol: a.protocol === 'any' ? b.protocol : a.protocol,
+    localPorts: intersectNumbers(a.localPorts, b.localPorts),
+    remotePorts: intersectNumbers(a.remotePorts, b.remotePorts),
+    icmpTypes: intersectNumbers(a.icmpTypes, b.icmpTypes),
+    icmpCodes: intersectNumbers(a.icmpCodes, b.icmpCodes),
+  };
+}
+
+function intersectAddresses(
+  a: readonly AddressRange[],
+  b: readonly AddressRange[],
+): readonly SelectorAddressRange[] {
+  if (a.length === 0 || b.length === 0) return [...a, ...b].map(selectorRangeOf);
+  return a.flatMap((x) =>
+    b.flatMap((y) => {
+      const both = intersectRanges(x, y);
+      return both === null ? [] : [selectorRangeOf(both)];
+    }),
+  );
+}
+
+function intersectNumbers(
+  a: readonly SelectorNumberRange[],
+  b: readonly SelectorNumberRange[],
+): readonly SelectorNumberRange[] {
+  if (a.length === 0 || b.length === 0) return [...a, ...b];
+  return a.flatMap((x) =>
+    b.flatMap((y) => {
+      const [from, to] = [Math.max(x.from, y.from), Math.min(x.to, y.to)];
+      return from <= to ? [{ from, to }] : [];
+    }),
+  );
 }
 
 function readRange(range: SelectorAddressRange): AddressRange {
