@@ -15,7 +15,9 @@ const records = join(root, '.cache/lab');
 function startTime(pid) {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    // A zombie is dead, only not yet buried.
+    return fields[0] === 'Z' ? undefined : fields[19];
   } catch {
     return undefined;
   }

@@ -27,7 +27,9 @@ let hooked = false;
 function startTime(pid: number): string | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    // A zombie is dead, only not yet buried.
+    return fields[0] === 'Z' ? undefined : fields[19];
   } catch {
     return undefined;
   }
