@@ -2,8 +2,8 @@ import type { Evaluation } from './evaluation.js';
 import type { GatewayResult } from './gateway/gateway-bench.js';
 import type { Scenario } from './gateway/scenario.js';
 
-const COLUMNS = 2;
-const PANEL_WIDTH = 560;
+const COLUMNS = 3;
+const PANEL_WIDTH = 540;
 const LABEL_WIDTH = 190;
 const VALUE_WIDTH = 90;
 const BAR_HEIGHT = 18;
@@ -29,12 +29,13 @@ export function plotOf(
   captions: readonly string[],
 ): string {
   const panelHeight = PANEL_HEAD + result.contenders.length * BAR_STEP + PANEL_FOOT;
-  const rows = Math.ceil(result.scenarios.length / COLUMNS);
-  const width = MARGIN * 2 + COLUMNS * PANEL_WIDTH;
+  const columns = result.scenarios.length % COLUMNS === 0 ? COLUMNS : 2;
+  const rows = Math.ceil(result.scenarios.length / columns);
+  const width = MARGIN * 2 + columns * PANEL_WIDTH;
   const height = HEAD + rows * panelHeight + MARGIN;
   const panels = result.scenarios.map((scenario, index) => {
-    const x = MARGIN + (index % COLUMNS) * PANEL_WIDTH;
-    const y = HEAD + Math.floor(index / COLUMNS) * panelHeight;
+    const x = MARGIN + (index % columns) * PANEL_WIDTH;
+    const y = HEAD + Math.floor(index / columns) * panelHeight;
     return `<g transform="translate(${x} ${y})">${panelOf(result, evaluation, scenario)}</g>`;
   });
   const heading = captions.map((caption, index) =>

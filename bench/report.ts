@@ -43,6 +43,12 @@ export function gatewayReport(result: GatewayResult, evaluation: Evaluation): st
     }
     parts.push(`${scenario.title}\n${tableOf(rows)}`);
   }
+  const idle = result.idleBusyCores;
+  if (idle !== null) {
+    parts.push(
+      `Noise: ${idle.median.toFixed(2)} processors busy (${range(idle, (value) => value.toFixed(2))}) while nothing was measured.`,
+    );
+  }
   parts.push(comparison(result, evaluation));
   return parts.join('\n\n');
 }

@@ -1,5 +1,6 @@
 import { busyCores, processorTime } from '../machine.js';
 import type { BenchOptions } from '../options.js';
+import { type Spread, spreadOf } from '../statistics.js';
 import type { Contender, ContenderFacts, RunningContender } from './contender.js';
 import { libipsec } from './contenders/libipsec.js';
 import { none } from './contenders/none.js';
@@ -21,8 +22,10 @@ import {
 const PATH_TIMEOUT_MS = 20_000;
 /** Time between two measurements in which queues empty and timers settle. */
 const SETTLE_MS = 200;
-/** Unfinished business of others that makes a warning: a tenth of a processor. */
-const QUIET_CORES_MAX = 0.1;
+/** How long the idle machine is watched before each scenario. */
+const IDLE_WATCH_MS = 500;
+/** More than this many processors busy with something else makes a remark. */
+const QUIET_CORES_MAX = 0.2;
 
 /** One measurement of one contender in one scenario of one round. */
 export interface Sample {
@@ -56,8 +59,11 @@ export interface GatewayResult {
   readonly leftOut: readonly { readonly name: string; readonly why: string }[];
   readonly scenarios: readonly Scenario[];
   readonly samples: readonly Sample[];
-  /** Processors that were busy before each round with every contender up and nothing to carry. */
-  readonly idleBusyCores: readonly number[];
+  /**
+   * Processors busy before each scenario of each round, with every contender up and nothing to
+   * carry: the noise of the machine.
+   */
+  readonly idleBusyCores: Spread | null;
 }
 
 interface Entrant {
@@ -155,7 +161,6 @@ export async function benchGateways(
   const samples: Sample[] = [];
   const idleBusyCores: number[] = [];
   for (let round = 0; round < options.rounds; round += 1) {
-    idleBusyCores.push(await idleLoad(lab, round, say));
     let profile: boolean | null = null;
     for (const [index, scenario] of scenarios.entries()) {
       if (scenario.offload !== profile) {
@@ -168,6 +173,8 @@ export async function benchGateways(
           features[profile ? 'uso-on' : 'uso-off'] ??= await wireFeatures(first.topology);
         }
       }
+      const idle = await idleLoad(lab, options.quietWaitSeconds);
+      idleBusyCores.push(idle);
       const line: string[] = [];
       for (const entrant of rotated(entrants, round + index)) {
         const sample = await measure(entrant, scenario, round, options);
@@ -177,8 +184,10 @@ export async function benchGateways(
           say(`  ${sample.contender}: ${sample.fault}`);
         }
       }
+      const noise =
+        idle > QUIET_CORES_MAX ? ` (the machine was busy: ${idle.toFixed(1)} processors)` : '';
       say(
-        `round ${round + 1}/${options.rounds} ${scenario.id} [${scenario.unit}]: ${line.join(', ')}`,
+        `round ${round + 1}/${options.rounds} ${scenario.id} [${scenario.unit}]: ${line.join(', ')}${noise}`,
       );
     }
   }
@@ -195,7 +204,7 @@ export async function benchGateways(
     leftOut,
     scenarios,
     samples,
-    idleBusyCores,
+    idleBusyCores: spreadOf(idleBusyCores),
   };
 }
 
@@ -265,15 +274,17 @@ async function waitUntilCarrying(topology: Topology, options: BenchOptions): Pro
   }
 }
 
-/** A second of doing nothing: what the rest of the machine, and idle contenders, take meanwhile. */
-async function idleLoad(lab: Lab, round: number, say: (line: string) => void): Promise<number> {
-  const before = processorTime();
-  await lab.sleep(1_000);
-  const busy = busyCores(before, processorTime());
-  if (busy > QUIET_CORES_MAX) {
-    say(`round ${round + 1}: the machine is not quiet, ${busy.toFixed(2)} processors are busy`);
+/** What the rest of the machine, and idle contenders, take; waits for less if asked to. */
+async function idleLoad(lab: Lab, waitSeconds: number): Promise<number> {
+  const deadline = Date.now() + waitSeconds * 1000;
+  for (;;) {
+    const before = processorTime();
+    await lab.sleep(IDLE_WATCH_MS);
+    const busy = busyCores(before, processorTime());
+    if (busy <= QUIET_CORES_MAX || Date.now() >= deadline) {
+      return busy;
+    }
   }
-  return busy;
 }
 
 function rotated<T>(items: readonly T[], by: number): T[] {
