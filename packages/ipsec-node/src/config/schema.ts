@@ -182,8 +182,7 @@ export const gatewayShape = {
 };
 
 /** A suite by its proposal keyword. */
-const suite = () =>
-  z.enum(['aes256gcm16', 'aes128gcm16', 'chacha20poly1305']).meta({ id: 'suite' });
+const suite = () => z.enum(['aes256gcm16', 'aes128gcm16', 'chacha20poly1305']);
 
 export const tfcShape = {
   padTo: required(z.int().min(1).max(TFC_PAD_TO_MAX), {
