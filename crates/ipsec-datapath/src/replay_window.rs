@@ -201,14 +201,12 @@ impl ReplayWindow {
             let keep = u64::MAX >> (63 - self.top % 64);
             self.words[top_word as usize & mask] &= keep;
         }
-        let mut number = first;
-        while number <= last {
-            let word = number / 64;
+        for word in first / 64..=last_word {
+            let from = first.max(word * 64);
             let end = last.min(word * 64 + 63);
-            let bits = u64::MAX >> (63 - (end - number)) << (number % 64);
+            let bits = u64::MAX >> (63 - (end - from)) << (from % 64);
             // A run longer than the ring laps itself; only the newest lap counts, and it is written last.
             self.words[word as usize & mask] |= bits;
-            number = end + 1;
         }
         self.top = last;
     }
