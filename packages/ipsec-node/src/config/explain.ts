@@ -35,8 +35,8 @@ export interface ExplainQuery {
 /** What is known of an SA without its key. */
 export type ExplainedSa = Pick<
   SaParameters,
-  'id' | 'entry' | 'suite' | 'local' | 'remote' | 'encapsulation'
->;
+  'id' | 'entry' | 'local' | 'remote' | 'encapsulation'
+> & { readonly suite: string };
 
 /** One entry of the answer. */
 export interface ExplainedEntry {

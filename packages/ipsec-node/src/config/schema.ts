@@ -293,7 +293,7 @@ export const keyShape = {
 };
 
 const spi = z
-  .union([z.int(), z.string().regex(/^0x[0-9a-fA-F]{1,8}$/)])
+  .union([z.int().min(0).max(0xffff_ffff), z.string().regex(/^0x[0-9a-fA-F]{1,8}$/)])
   .transform((input, context): number => {
     const value = Number(input);
     if (value >= SPI_MIN && value <= SPI_MAX) return value;
@@ -394,12 +394,24 @@ export const configFileSchema = z.strictObject({
 /** The configuration as an object, in place of a file. */
 export type GatewayConfigInput = z.input<typeof configFileSchema>;
 
+function jsonDefault(value: unknown): string | number | boolean | string[] | undefined {
+  if (Array.isArray(value)) return value.map((item) => `${item}`);
+  return typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean'
+    ? value
+    : undefined;
+}
+
 /** The JSON Schema (draft 2020-12) of the file, for editors. */
 export function configJsonSchema(): Readonly<Record<string, unknown>> {
   const { $schema, ...rest } = z.toJSONSchema(configFileSchema, {
     io: 'input',
     target: 'draft-2020-12',
     reused: 'inline',
+    // Of a field that is checked further, zod leaves the default out.
+    override: ({ zodSchema, jsonSchema }) => {
+      const meta = z.globalRegistry.get(zodSchema);
+      if (meta?.['default'] !== undefined) jsonSchema.default ??= jsonDefault(meta['default']);
+    },
   });
   return {
     $schema,
