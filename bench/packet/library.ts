@@ -97,5 +97,8 @@ function methodOf(owner: object, name: string): (...args: readonly unknown[]) =>
   if (typeof found !== 'function') {
     throw new Error(`${owner.constructor.name} has no ${name}`);
   }
-  return (...args) => Reflect.apply(found, owner, args);
+  return (...args) => {
+    const returned: unknown = Reflect.apply(found, owner, args);
+    return returned;
+  };
 }

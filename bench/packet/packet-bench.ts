@@ -116,14 +116,14 @@ function nodeCryptoWork(
   };
 }
 
-/** Runs one benchmark to its end. Throws what the measured code throws. */
+/** Runs one benchmark to its end. Throws where the measured code throws. */
 function time(work: () => void, batchPackets: number, seconds: number): Timing {
   work();
   const benchmark = new Benchmark(work, { maxTime: seconds, minSamples: 5 });
   benchmark.run({ async: false });
   const fault: unknown = Reflect.get(benchmark, 'error');
   if (fault !== undefined && fault !== null) {
-    throw fault instanceof Error ? fault : new Error(String(fault));
+    throw fault instanceof Error ? fault : new Error('the measured code failed');
   }
   // The median of the cycles: their mean follows each interruption by another program.
   const { median = benchmark.stats.mean } = spreadOf(benchmark.stats.sample) ?? {};
