@@ -11,8 +11,8 @@ use crate::netlink::{route_connection, run};
 /// Adds an address to a link; IPv6 without duplicate address detection. An address that is there
 /// already is left as it is.
 pub fn add(link: &str, address: IpAddr, prefix_len: u8) -> Result<(), Error> {
-    let connection = route_connection()?;
     run(async {
+        let connection = route_connection()?;
         let index = index_of_in(&connection, link).await?;
         let added = match address {
             IpAddr::V4(address) => {
@@ -33,8 +33,8 @@ pub fn add(link: &str, address: IpAddr, prefix_len: u8) -> Result<(), Error> {
 
 /// Deletes an address from a link.
 pub fn delete(link: &str, address: IpAddr, prefix_len: u8) -> Result<(), Error> {
-    let connection = route_connection()?;
     run(async {
+        let connection = route_connection()?;
         let index = index_of_in(&connection, link).await?;
         connection
             .del_address_by_index(index, address, prefix_len)
@@ -45,8 +45,8 @@ pub fn delete(link: &str, address: IpAddr, prefix_len: u8) -> Result<(), Error> 
 
 /// The addresses of a link with their prefix lengths, both families.
 pub fn list(link: &str) -> Result<Vec<(IpAddr, u8)>, Error> {
-    let connection = route_connection()?;
     run(async {
+        let connection = route_connection()?;
         let index = index_of_in(&connection, link).await?;
         let addresses = connection
             .get_addresses_by_index(index)

@@ -114,16 +114,18 @@ impl Guard {
     pub fn verify(spec: &BoundarySpec) -> Result<Vec<Missing>, Error> {
         spec.check()?;
         let ruleset = compile_ruleset(spec);
-        let (nft, routing) = (nft_connection()?, route_connection()?);
-        run(verify_in(&nft, &routing, spec, &ruleset))
+        run(async {
+            let (nft, routing) = (nft_connection()?, route_connection()?);
+            verify_in(&nft, &routing, spec, &ruleset).await
+        })
     }
 
     /// Puts back what [`Guard::verify`] finds missing, and says what it was.
     pub fn restore(spec: &BoundarySpec) -> Result<Vec<Missing>, Error> {
         spec.check()?;
         let ruleset = compile_ruleset(spec);
-        let (nft, routing) = (nft_connection()?, route_connection()?);
         run(async {
+            let (nft, routing) = (nft_connection()?, route_connection()?);
             let missing = verify_in(&nft, &routing, spec, &ruleset).await?;
             let is_nft =
                 |part: &Missing| matches!(part, Missing::NftTable | Missing::NftPart { .. });
@@ -141,8 +143,8 @@ impl Guard {
     /// protects may go out in clear. What is not there is no error.
     pub fn remove(owner: &str) -> Result<Removed, Error> {
         check_owner(owner)?;
-        let (nft, routing) = (nft_connection()?, route_connection()?);
         run(async {
+            let (nft, routing) = (nft_connection()?, route_connection()?);
             let identity = Identity::find(&nft, owner).await?;
             let mut removed = Removed {
                 rules: parts::remove_rules(&routing, &identity).await?,
@@ -158,8 +160,8 @@ impl Guard {
     /// and its packets. Empty when there is no guard.
     pub fn counters(owner: &str) -> Result<Vec<(String, u64)>, Error> {
         check_owner(owner)?;
-        let nft = nft_connection()?;
         run(async {
+            let nft = nft_connection()?;
             match nft::counters(&nft, &table_name(owner)).await {
                 Err(error) if error.errno() == Some(libc::ENOENT) => Ok(Vec::new()),
                 other => other,
@@ -169,8 +171,8 @@ impl Guard {
 
     /// The owners that have an nftables table here.
     pub fn owners() -> Result<Vec<String>, Error> {
-        let nft = nft_connection()?;
         run(async {
+            let nft = nft_connection()?;
             let tables = nft::list_tables(&nft).await?;
             let owner = |(name, _): (String, _)| name.trim_start_matches(TABLE_PREFIX).to_owned();
             Ok(tables.into_iter().map(owner).collect())
@@ -179,8 +181,8 @@ impl Guard {
 }
 
 fn install_ruleset(spec: &BoundarySpec, ruleset: &Ruleset) -> Result<Installed, Error> {
-    let (nft, routing) = (nft_connection()?, route_connection()?);
     run(async {
+        let (nft, routing) = (nft_connection()?, route_connection()?);
         parts::refuse_collision(&nft, spec).await?;
         let identity = Identity::of(spec);
         let taken_over = Removed {

@@ -36,8 +36,8 @@ pub(crate) fn check_name(name: &str) -> Result<(), Error> {
 
 /// Lists the links of the namespace.
 pub fn list() -> Result<Vec<LinkInfo>, Error> {
-    let connection = route_connection()?;
     run(async {
+        let connection = route_connection()?;
         let links = connection
             .get_links()
             .await
@@ -58,8 +58,10 @@ pub fn list() -> Result<Vec<LinkInfo>, Error> {
 
 /// The index of the link `name`, or [`Error::NoSuchLink`].
 pub fn index_of(name: &str) -> Result<u32, Error> {
-    let connection = route_connection()?;
-    run(index_of_in(&connection, name))
+    run(async {
+        let connection = route_connection()?;
+        index_of_in(&connection, name).await
+    })
 }
 
 /// Whether a link `name` exists.
@@ -91,8 +93,8 @@ pub(crate) async fn index_of_in(connection: &Connection<Route>, name: &str) -> R
 
 /// Sets a link up.
 pub fn set_up(name: &str) -> Result<(), Error> {
-    let connection = route_connection()?;
     run(async {
+        let connection = route_connection()?;
         let index = index_of_in(&connection, name).await?;
         connection
             .set_link_up_by_index(index)
@@ -103,8 +105,8 @@ pub fn set_up(name: &str) -> Result<(), Error> {
 
 /// Sets a link down.
 pub fn set_down(name: &str) -> Result<(), Error> {
-    let connection = route_connection()?;
     run(async {
+        let connection = route_connection()?;
         let index = index_of_in(&connection, name).await?;
         connection
             .set_link_down_by_index(index)
@@ -115,8 +117,8 @@ pub fn set_down(name: &str) -> Result<(), Error> {
 
 /// Sets the MTU of a link, in bytes.
 pub fn set_mtu(name: &str, mtu: u32) -> Result<(), Error> {
-    let connection = route_connection()?;
     run(async {
+        let connection = route_connection()?;
         let index = index_of_in(&connection, name).await?;
         connection
             .set_link_mtu_by_index(index, mtu)
@@ -127,8 +129,8 @@ pub fn set_mtu(name: &str, mtu: u32) -> Result<(), Error> {
 
 /// Sets the length of the transmit queue of a link, in packets.
 pub fn set_txqueuelen(name: &str, packets: u32) -> Result<(), Error> {
-    let connection = route_connection()?;
     run(async {
+        let connection = route_connection()?;
         let index = index_of_in(&connection, name).await?;
         connection
             .set_link_txqlen_by_index(index, packets)
@@ -139,8 +141,8 @@ pub fn set_txqueuelen(name: &str, packets: u32) -> Result<(), Error> {
 
 /// Deletes a link. A link that does not exist is [`Error::NoSuchLink`].
 pub fn delete(name: &str) -> Result<(), Error> {
-    let connection = route_connection()?;
     run(async {
+        let connection = route_connection()?;
         let index = index_of_in(&connection, name).await?;
         connection
             .del_link_by_index(index)
@@ -154,8 +156,8 @@ pub fn delete(name: &str) -> Result<(), Error> {
 pub fn create_veth(name: &str, peer_name: &str, peer_netns_pid: Option<u32>) -> Result<(), Error> {
     check_name(name)?;
     check_name(peer_name)?;
-    let connection = route_connection()?;
     run(async {
+        let connection = route_connection()?;
         let mut veth = VethLink::new(name, peer_name);
         if let Some(pid) = peer_netns_pid {
             veth = veth.peer_netns_pid(pid);

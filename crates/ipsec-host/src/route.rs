@@ -164,8 +164,10 @@ async fn resolve(
 
 /// Adds a route, or replaces the one with the same destination, table and metric.
 pub fn add(route: &Route) -> Result<(), Error> {
-    let connection = route_connection()?;
-    run(add_in(&connection, route))
+    run(async {
+        let connection = route_connection()?;
+        add_in(&connection, route).await
+    })
 }
 
 /// [`add`] over an open socket.
@@ -182,30 +184,40 @@ pub(crate) async fn add_in(
 
 /// Deletes a route and says whether it was there.
 pub fn delete(route: &Route) -> Result<bool, Error> {
-    let connection = route_connection()?;
     run(async {
+        let connection = route_connection()?;
         let deleted = match resolve(&connection, route).await? {
-            Built::V4(built) => connection.del_route_if_exists(built).await,
-            Built::V6(built) => connection.del_route_if_exists(built).await,
+            Built::V4(built) => {
+                connection
+                    .del_route_if_exists(built.protocol(RouteProtocol::Unspec))
+                    .await
+            }
+            Built::V6(built) => {
+                connection
+                    .del_route_if_exists(built.protocol(RouteProtocol::Unspec))
+                    .await
+            }
         };
         deleted.map_err(Error::netlink("delete a route"))
     })
 }
 
-/// Deletes a route as the kernel listed it.
+/// Deletes a route as the kernel listed it, and says whether it was still there.
 pub(crate) async fn delete_message(
     connection: &Connection<RouteProtocolSocket>,
     message: &RouteMessage,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let table = message.table_id();
     let destination = message.destination().copied();
     let deleted = if message.is_ipv4() {
         let any = std::net::Ipv4Addr::UNSPECIFIED;
         let Some(IpAddr::V4(address)) = destination.or(Some(any.into())) else {
-            return Ok(());
+            return Ok(false);
         };
         let mut built = Ipv4Route::from_addr(address, message.dst_len())
             .route_type(message.route_type())
+            .protocol(message.protocol())
+            .scope(message.scope())
             .table(table);
         if let Some(metric) = message.priority() {
             built = built.metric(metric);
@@ -214,25 +226,24 @@ pub(crate) async fn delete_message(
     } else {
         let any = std::net::Ipv6Addr::UNSPECIFIED;
         let Some(IpAddr::V6(address)) = destination.or(Some(any.into())) else {
-            return Ok(());
+            return Ok(false);
         };
         let mut built = Ipv6Route::from_addr(address, message.dst_len())
             .route_type(message.route_type())
+            .protocol(message.protocol())
             .table(table);
         if let Some(metric) = message.priority() {
             built = built.metric(metric);
         }
         connection.del_route_if_exists(built).await
     };
-    deleted
-        .map(|_| ())
-        .map_err(Error::netlink("delete a route"))
+    deleted.map_err(Error::netlink("delete a route"))
 }
 
 /// The links that a default route of the main table leaves by, both families, each once.
 pub fn default_route_interfaces() -> Result<Vec<String>, Error> {
-    let connection = route_connection()?;
     run(async {
+        let connection = route_connection()?;
         let routes = connection
             .get_routes_for_table(MAIN_TABLE)
             .await
@@ -280,8 +291,8 @@ pub struct Lookup {
 /// Asks the kernel how it would send an unmarked packet to `destination`. `None` when there is no
 /// route, or one that discards.
 pub fn lookup(destination: IpAddr) -> Result<Option<Lookup>, Error> {
-    let connection = route_connection()?;
     run(async {
+        let connection = route_connection()?;
         let found = match connection.lookup_route(destination).await {
             Ok(found) => found,
             Err(error) if is_unroutable(&error) => return Ok(None),

@@ -55,9 +55,9 @@ pub fn add_fwmark(
     table: u32,
     priority: u32,
 ) -> Result<(), Error> {
-    let connection = route_connection()?;
     let rule = builder(family, mark, mask, table, priority);
     run(async {
+        let connection = route_connection()?;
         match connection.add_rule(rule).await {
             Err(error) if error.is_already_exists() => Ok(()),
             other => other.map_err(Error::netlink("add a routing rule")),
@@ -73,9 +73,9 @@ pub fn delete(
     table: u32,
     priority: u32,
 ) -> Result<bool, Error> {
-    let connection = route_connection()?;
     let rule = builder(family, mark, mask, table, priority);
     run(async {
+        let connection = route_connection()?;
         connection
             .del_rule_if_exists(rule)
             .await
@@ -85,8 +85,10 @@ pub fn delete(
 
 /// Lists the rules of both families.
 pub fn list() -> Result<Vec<RuleInfo>, Error> {
-    let connection = route_connection()?;
-    run(list_in(&connection))
+    run(async {
+        let connection = route_connection()?;
+        list_in(&connection).await
+    })
 }
 
 /// The rules of both families, asked over an open socket.

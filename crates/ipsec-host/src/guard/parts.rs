@@ -260,11 +260,13 @@ pub(crate) async fn remove_routes(
     connection: &Connection<RouteProtocolSocket>,
     identity: &Identity,
 ) -> Result<usize, Error> {
-    let found = own_routes(connection, identity.table).await?;
-    for message in &found {
-        route::delete_message(connection, message).await?;
+    let mut removed = 0;
+    for message in own_routes(connection, identity.table).await? {
+        if route::delete_message(connection, &message).await? {
+            removed += 1;
+        }
     }
-    Ok(found.len())
+    Ok(removed)
 }
 
 /// What of rules, routes and TUN is not there.
