@@ -1,4 +1,5 @@
 import type { DataplaneFacts, SaId } from '../dataplane/dataplane.js';
+import type { SuiteName } from '../sad/suite.js';
 import type { Selector } from '../spd/selector.js';
 import type { SpdAction, SpdDirection } from '../spd/spd-entry.js';
 
@@ -29,7 +30,7 @@ export interface GatewayStatus {
 export interface SaSnapshot {
   readonly id: SaId;
   readonly entry: string;
-  readonly suite: string;
+  readonly suite: SuiteName;
   readonly mode: 'tunnel';
   readonly local: string;
   readonly remote: string;

@@ -130,27 +130,35 @@ export class ViciClient {
     return reply.message;
   }
 
-  /** Sends a request whose answer is a stream of `event`, and returns what was streamed. */
+  /** Sends a request whose answer is a stream of `event`; returns what was streamed. */
   async collect(
     name: string,
     event: string,
     message: ViciSection = section(),
   ): Promise<readonly ViciSection[]> {
+    return (await this.stream(name, event, message)).events;
+  }
+
+  /** As {@link collect}, with the reply that ends the stream. */
+  async stream(
+    name: string,
+    event: string,
+    message: ViciSection = section(),
+  ): Promise<{ readonly events: readonly ViciSection[]; readonly reply: ViciSection }> {
     const registered = await this.exchange({ kind: 'register', name: event });
     if (registered.kind !== 'confirm') {
       throw new ViciClientError('unknown-command', `the gateway does not know the event ${event}`);
     }
-    const streamed: ViciSection[] = [];
+    const events: ViciSection[] = [];
     this.onEvent = (eventName, content) => {
-      if (eventName === event) streamed.push(content);
+      if (eventName === event) events.push(content);
     };
     try {
-      await this.request(name, message);
+      return { events, reply: await this.request(name, message) };
     } finally {
       this.onEvent = undefined;
       if (this.ended === undefined) await this.exchange({ kind: 'unregister', name: event });
     }
-    return streamed;
   }
 
   /** Closes the connection. Idempotent. */

@@ -1,7 +1,9 @@
 /** The commands of the control socket: strongSwan's, under its names, and the product's own. */
 import { machine, release, type as systemName } from 'node:os';
+import { type ExplainQuery, type Explanation, parseExplainWords } from '../../config/explain.js';
 import type { CountersSnapshot, GatewayStatus, PolicySnapshot, SaSnapshot } from '../snapshot.js';
 import { listOf, section, textOf, type ViciSection } from './codec.js';
+import { encodeExplanation } from './explain-message.js';
 import {
   encodeCounters,
   encodePolicy,
@@ -9,7 +11,6 @@ import {
   encodeSaDrops,
   encodeStatus,
   plainSection,
-  type Plain,
 } from './own-messages.js';
 import type { ViciCommand, ViciStream } from './server.js';
 import { listConnMessages, listPolicyMessages, listSaMessages } from './strongswan-sections.js';
@@ -20,8 +21,7 @@ export interface ControlSource {
   sas(): Promise<readonly SaSnapshot[]>;
   policies(): readonly PolicySnapshot[];
   counters(): Promise<CountersSnapshot>;
-  /** Explains a packet given as on the command line. */
-  explain(words: readonly string[]): Promise<{ readonly [key: string]: Plain }>;
+  explain(query: ExplainQuery): Promise<Explanation>;
 }
 
 /** Events that clients may register for: streams of answers, and strongSwan's own notices. */
@@ -40,6 +40,7 @@ export const EVENT_NAMES: ReadonlySet<string> = new Set([
   'ipsec-node-sa',
   'ipsec-node-policy',
   'ipsec-node-sa-drops',
+  'ipsec-node-explain-entry',
 ]);
 
 /** Commands of strongSwan that change something this version has no means to change. */
@@ -122,7 +123,12 @@ export function viciCommands(source: ControlSource): ReadonlyMap<string, ViciCom
     ],
     [
       'ipsec-node-explain',
-      async (request) => plainSection(await source.explain(listOf(request, 'packet'))),
+      async (request, stream) => {
+        const query = parseExplainWords(listOf(request, 'packet'));
+        const { entries, reply } = encodeExplanation(await source.explain(query));
+        for (const entry of entries) await stream('ipsec-node-explain-entry', entry);
+        return reply;
+      },
     ],
   ]);
   for (const name of NOT_IN_THIS_VERSION) {

@@ -44,7 +44,8 @@ export function plainObject(message: ViciSection): Readonly<Record<string, unkno
   );
 }
 
-const integer = z
+/** A number of up to 15 digits. */
+export const integer = z
   .string()
   .regex(/^\d{1,15}$/)
   .transform(Number);
@@ -56,7 +57,8 @@ const milliseconds = z
   .string()
   .regex(/^\d+(\.\d+)?$/)
   .transform(Number);
-const flag = z.enum(['yes', 'no']).transform((text) => text === 'yes');
+/** `yes` or `no`. */
+export const flag = z.enum(['yes', 'no']).transform((text) => text === 'yes');
 const tally = z.record(z.string(), decimal).default({});
 const optional = <T extends z.ZodType>(schema: T) =>
   schema.nullish().transform((value) => value ?? null);
@@ -160,7 +162,8 @@ export class ForeignAnswerError extends Error {
   override readonly name = 'ForeignAnswerError';
 }
 
-function decode<T extends z.ZodType>(schema: T, message: ViciSection): z.output<T> {
+/** Checks a message of a gateway, which may be of another version. */
+export function decode<T extends z.ZodType>(schema: T, message: ViciSection): z.output<T> {
   const checked = schema.safeParse(plainObject(message));
   if (checked.success) return checked.data;
   throw new ForeignAnswerError(z.prettifyError(checked.error), { cause: checked.error });

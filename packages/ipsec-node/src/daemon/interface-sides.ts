@@ -1,0 +1,121 @@
+import { readFileSync } from 'node:fs';
+import { type AddressRange, rangeContains } from '../net/address-range.js';
+import { maxAddress, parseIpAddress } from '../net/ip-address.js';
+
+/** One route of a kernel table: where it leads and through which interface. */
+export interface Route {
+  readonly interface: string;
+  readonly destination: AddressRange;
+}
+
+/** Interfaces by the side of the boundary (RFC 4301 section 3.1) they are on. */
+export interface InterfaceSides {
+  readonly unprotected: readonly string[];
+  readonly protected: readonly string[];
+}
+
+/** Reads /proc/net/route: one route a line, addresses as little-endian words. */
+export function parseIpv4Routes(text: string): readonly Route[] {
+  return text
+    .split('\n')
+    .slice(1)
+    .flatMap((line): readonly Route[] => {
+      const [name, destination, , flags, , , , mask] = line.trim().split(/\s+/);
+      if (name === undefined || destination === undefined || mask === undefined) return [];
+      // RTF_UP; RTF_REJECT routes lead nowhere.
+      if ((Number.parseInt(flags ?? '0', 16) & 0x201) !== 0x1) return [];
+      const first = littleEndianWord(destination);
+      const last = first | (~littleEndianWord(mask) & 0xffff_ffffn);
+      return [{ interface: name, destination: { family: 4, first, last } }];
+    });
+}
+
+function littleEndianWord(hex: string): bigint {
+  return BigInt(`0x${hex.match(/../g)?.reverse().join('') ?? '0'}`);
+}
+
+/** Reads /proc/net/ipv6_route: destination, prefix length, …, flags, interface. */
+export function parseIpv6Routes(text: string): readonly Route[] {
+  return text.split('\n').flatMap((line): readonly Route[] => {
+    const fields = line.trim().split(/\s+/);
+    const [destination, prefixLen, , , , , , , flags, name] = fields;
+    if (destination === undefined || prefixLen === undefined || name === undefined) return [];
+    if ((Number.parseInt(flags ?? '0', 16) & 0x201) !== 0x1) return [];
+    const hostBits = BigInt(128 - Number.parseInt(prefixLen, 16));
+    const first = BigInt(`0x${destination}`);
+    const last = first | ((1n << hostBits) - 1n);
+    return [{ interface: name, destination: { family: 6, first, last } }];
+  });
+}
+
+/**
+ * Finds the sides where the file does not name them: unprotected is what has a default route or the
+ * route to a peer, protected the rest.
+ *
+ * With no unprotected interface found both lists are empty, and packets are judged by selectors
+ * alone: a wrong side would be worse than none.
+ */
+export function interfaceSides(
+  routes: readonly Route[],
+  interfaces: readonly string[],
+  peers: readonly string[],
+  tun: string,
+): InterfaceSides {
+  const sided = interfaces.filter((name) => name !== 'lo' && name !== tun);
+  const outside = new Set<string>();
+  for (const route of routes) if (isDefault(route)) outside.add(route.interface);
+  for (const peer of peers) {
+    const route = bestRoute(routes, peer);
+    if (route !== undefined) outside.add(route.interface);
+  }
+  const unprotected = sided.filter((name) => outside.has(name));
+  if (unprotected.length === 0) return { unprotected: [], protected: [] };
+  return { unprotected, protected: sided.filter((name) => !outside.has(name)) };
+}
+
+function isDefault({ destination }: Route): boolean {
+  return destination.first === 0n && destination.last === maxAddress(destination.family);
+}
+
+function bestRoute(routes: readonly Route[], peer: string): Route | undefined {
+  const { family, value } = parseIpAddress(peer);
+  const target = { family, first: value, last: value };
+  let best: Route | undefined;
+  for (const route of routes) {
+    if (!rangeContains(route.destination, target) || route.interface === 'lo') continue;
+    if (best === undefined || rangeContains(best.destination, route.destination)) best = route;
+  }
+  return best;
+}
+
+/** The sides of this host's interfaces. */
+export function hostInterfaceSides(peers: readonly string[], tun: string): InterfaceSides {
+  const routes = [
+    ...parseIpv4Routes(readText('/proc/net/route')),
+    ...parseIpv6Routes(readText('/proc/net/ipv6_route')),
+  ];
+  return interfaceSides(routes, hostInterfaces(), peers, tun);
+}
+
+/** Names of this host's interfaces. */
+export function hostInterfaces(): readonly string[] {
+  // /proc/net/dev is of this network namespace; /sys may be of another.
+  return readText('/proc/net/dev')
+    .split('\n')
+    .slice(2)
+    .flatMap((line) => /^\s*([^:\s]+):/.exec(line)?.[1] ?? []);
+}
+
+/** MTU of an interface in bytes; `undefined` where it is not known. */
+export function interfaceMtu(name: string): number | undefined {
+  const text = readText(`/sys/class/net/${name}/mtu`).trim();
+  return /^\d+$/.test(text) ? Number(text) : undefined;
+}
+
+function readText(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
+  }
+}

@@ -1,0 +1,260 @@
+import { EventEmitter } from 'node:events';
+import { resolve } from 'node:path';
+import { type Clock, systemClock } from './clock.js';
+import { compileAssociations, compileSpd, encapsulationsOf, tunnelMtu } from './config/compile.js';
+import { type ConfigDocument, documentOfValue } from './config/document.js';
+import { type ExplainQuery, type Explanation, explain } from './config/explain.js';
+import type { GatewayConfig } from './config/gateway-config.js';
+import { readConfigFile } from './config/load.js';
+import { parseConfig, wipeConfig } from './config/parse.js';
+import type { GatewayConfigInput } from './config/schema.js';
+import { hostSecretSource } from './config/secret-source.js';
+import { requirePrivileges } from './daemon/capabilities.js';
+import { openControlSocket, requireFreeControlSocket } from './daemon/control-socket.js';
+import { Daemon, type DaemonEvents } from './daemon/daemon.js';
+import { hostInterfaceSides, interfaceMtu } from './daemon/interface-sides.js';
+import type {
+  CountersSnapshot,
+  GatewayStatus,
+  PolicySnapshot,
+  SaSnapshot,
+} from './daemon/snapshot.js';
+import { packageVersion } from './daemon/version.js';
+import type { ViciServer } from './daemon/vici/server.js';
+import type { HostAccess } from './daemon/guard.js';
+import type { Finding } from './daemon/doctor.js';
+import type { Dataplane, DataplaneOptions } from './dataplane/dataplane.js';
+import { ResourceError } from './errors.js';
+import { type Logger, silentLogger } from './log.js';
+
+/** What a gateway may be given besides its configuration. */
+export interface GatewayOptions {
+  /** Another dataplane than the native one: a twin for tests, mostly. */
+  readonly dataplane?: Dataplane;
+  /** Silent unless given. */
+  readonly log?: Logger;
+  readonly clock?: Clock;
+  /** Whether the control socket is served; true unless said otherwise. */
+  readonly control?: boolean;
+}
+
+/** What a gateway tells. */
+export type GatewayEvents = DaemonEvents & { readonly close: [] };
+
+/**
+ * A running gateway: the boundary, the policy and the SAs of one configuration.
+ *
+ * @example
+ * ```ts
+ * await using gateway = await Gateway.open('ipsec.yaml');
+ * gateway.on('audit', ({ reason, spi }) => console.warn(reason, spi));
+ * ```
+ */
+export class Gateway extends EventEmitter<GatewayEvents> {
+  private control: ViciServer | undefined;
+  private closing: Promise<void> | undefined;
+
+  private constructor(
+    private readonly daemon: Daemon,
+    private readonly configuration: GatewayConfig,
+  ) {
+    super();
+    daemon.on('audit', (event) => this.emit('audit', event));
+    daemon.on('acquire', (event) => this.emit('acquire', event));
+    daemon.on('expire', (event) => this.emit('expire', event));
+    daemon.on('firstUse', (event) => this.emit('firstUse', event));
+    daemon.on('guard', (event) => this.emit('guard', event));
+    daemon.on('fault', (event) => this.emit('fault', event));
+  }
+
+  /**
+   * Starts a gateway from a file or from an object of the same shape. Resolves when every SA is
+   * installed and the control socket answers.
+   *
+   * @throws ConfigError with every fault of the configuration; nothing was started.
+   * @throws ResourceError where the host lacks a privilege, device, directory or port; what was
+   *   begun is undone, but a guard that was installed stays (`onStop: guard`).
+   */
+  static async open(
+    source: string | GatewayConfigInput,
+    options: GatewayOptions = {},
+  ): Promise<Gateway> {
+    const config = await configOf(source);
+    try {
+      return await Gateway.start(config, options);
+    } finally {
+      wipeConfig(config);
+    }
+  }
+
+  private static async start(config: GatewayConfig, options: GatewayOptions): Promise<Gateway> {
+    const { gateway: settings } = config;
+    const log = options.log ?? silentLogger;
+    const control = options.control === false ? null : settings.control;
+    if (options.dataplane === undefined) {
+      requirePrivileges([settings.port, settings.ikePort]);
+    }
+    if (control !== null) await requireFreeControlSocket(control);
+    const daemon = await Daemon.start({
+      name: settings.name,
+      version: packageVersion(),
+      spd: compileSpd(config, 1),
+      sas: compileAssociations(config),
+      options: dataplaneOptionsOf(config),
+      stateDirectory: settings.stateDirectory,
+      control,
+      dataplane: options.dataplane ?? new (await nativeModule()).NativeDataplane(),
+      clock: options.clock ?? systemClock,
+      log,
+    });
+    const gateway = new Gateway(daemon, config);
+    if (control === null) return gateway;
+    try {
+      gateway.control = await openControlSocket(
+        control,
+        {
+          status: () => gateway.status(),
+          sas: () => gateway.sas(),
+          policies: () => gateway.policies(),
+          counters: () => gateway.counters(),
+          explain: (query) => gateway.explain(query),
+        },
+        log,
+      );
+      return gateway;
+    } catch (error) {
+      await daemon.stop();
+      throw error;
+    }
+  }
+
+  /** The configuration it was opened with. Its keys are wiped. */
+  get config(): GatewayConfig {
+    return this.configuration;
+  }
+
+  /**
+   * Says which entry of the SPD in force decides a packet, why earlier ones do not, and which SA
+   * carries it.
+   *
+   * @throws UsageError IPSEC_ERR_EXPLAIN_SYNTAX
+   */
+  async explain(query: ExplainQuery): Promise<Explanation> {
+    return explain(this.daemon.spd, await this.daemon.sas(), query);
+  }
+
+  /** The gateway as a whole. */
+  status(): GatewayStatus {
+    return this.daemon.status();
+  }
+
+  /** Every SA, and what packets did to it. Never a key. */
+  sas(): Promise<readonly SaSnapshot[]> {
+    return this.daemon.sas();
+  }
+
+  /** The SPD in order, built-in entries included. */
+  policies(): readonly PolicySnapshot[] {
+    return this.daemon.policies();
+  }
+
+  /** All counters, and the refusals of single SAs. */
+  counters(): Promise<CountersSnapshot> {
+    return this.daemon.counters();
+  }
+
+  /** Stops in the order of docs/closing.md. Idempotent; all callers wait for the one stop. */
+  close(): Promise<void> {
+    this.closing ??= this.shutDown();
+    return this.closing;
+  }
+
+  private async shutDown(): Promise<void> {
+    await this.control?.close();
+    try {
+      await this.daemon.stop();
+    } finally {
+      this.emit('close');
+    }
+  }
+
+  /** As {@link close}, for `await using`. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+}
+
+async function configOf(source: string | GatewayConfigInput): Promise<GatewayConfig> {
+  const document: ConfigDocument =
+    typeof source === 'string'
+      ? await readConfigFile(source)
+      : documentOfValue(source, resolve('.'));
+  return parseConfig(document, {
+    secrets: hostSecretSource(process.env),
+    tolerateDeniedSecrets: false,
+  }).config;
+}
+
+/**
+ * What a dataplane is opened with. What the file leaves open is found on this host: the sides of its
+ * interfaces from the routes, the MTU from the unprotected ones.
+ */
+export function dataplaneOptionsOf(config: GatewayConfig): DataplaneOptions {
+  const { gateway } = config;
+  const named = gateway.unprotected !== null || gateway.protected !== null;
+  const peers = config.associations.map(({ remote }) => remote);
+  const sides = named
+    ? { unprotected: gateway.unprotected ?? [], protected: gateway.protected ?? [] }
+    : hostInterfaceSides(peers, gateway.interface.name);
+  const mtus = sides.unprotected.flatMap((name) => interfaceMtu(name) ?? []);
+  return {
+    gateway: gateway.name,
+    interface: {
+      name: gateway.interface.name,
+      mtu: tunnelMtu(config, ...(mtus.length === 0 ? [] : [Math.min(...mtus)])),
+    },
+    listen: gateway.listen,
+    port: gateway.port,
+    ikePort: gateway.ikePort,
+    encapsulations: encapsulationsOf(config),
+    protectedInterfaces: sides.protected,
+    unprotectedInterfaces: sides.unprotected,
+    offload: gateway.offload,
+    onStop: gateway.onStop,
+    boundary: true,
+  };
+}
+
+/** What the module of the native dataplane exports. */
+export interface NativeModule extends HostAccess {
+  readonly NativeDataplane: new () => Dataplane;
+  /** What only native code can find out about the host. */
+  probeHost(): Promise<readonly Finding[]>;
+}
+
+/**
+ * Loads the native dataplane's module when it is first needed: importing the package loads no native
+ * code and starts no thread.
+ *
+ * @throws ResourceError IPSEC_ERR_NATIVE_UNAVAILABLE where it is not built for this platform.
+ */
+export async function nativeModule(): Promise<NativeModule> {
+  const specifier: string = './dataplane/native-dataplane.js';
+  try {
+    const module: unknown = await import(specifier);
+    if (isNativeModule(module)) return module;
+    throw new Error('the module lacks an export');
+  } catch (cause) {
+    throw new ResourceError(
+      'IPSEC_ERR_NATIVE_UNAVAILABLE',
+      `The native datapath cannot be loaded on ${process.platform} ${process.arch}.`,
+      { cause },
+    );
+  }
+}
+
+function isNativeModule(module: unknown): module is NativeModule {
+  if (typeof module !== 'object' || module === null) return false;
+  const wanted = ['NativeDataplane', 'probeHost', 'installGuard', 'removeGuard'];
+  return wanted.every((name) => typeof Reflect.get(module, name) === 'function');
+}
