@@ -1,12 +1,15 @@
-/** tcpdump on one device of a namespace, ready before it is returned, complete when stopped. */
+/** A recording of one device of a namespace, ready before it is returned, complete when stopped. */
 
-import { mkdtempSync } from 'node:fs';
+import { mkdtempSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import type { Program } from './command.ts';
 import type { Namespace } from './namespace.ts';
 import { type CapturedPacket, readPcap } from './pcap.ts';
 import { requirePeer } from './peer.ts';
 import { recordFolder } from './registry.ts';
+
+/** As tcpdump says it, and as dumpcap does. */
+const DROPPED = /(\d+) packets dropped by kernel|dropped on interface \S+: \d+\/(\d+)/;
 
 let count = 0;
 let folder: string | undefined;
@@ -20,6 +23,24 @@ function nextPath(label: string): string {
   return `${folder}/${count}-${label}.pcap`;
 }
 
+/**
+ * In a user namespace without setgroups(2) tcpdump ends, as it insists on changing its groups; then
+ * dumpcap of the tshark package takes its place.
+ */
+function recorder(device: string, path: string, filter: string): string[] {
+  if (readFileSync('/proc/self/setgroups', 'utf8').trim() === 'deny') {
+    requirePeer('tshark');
+    const words = filter === '' ? [] : ['-f', filter];
+    return ['dumpcap', '-P', '-q', '-p', '-i', device, ...words, '-w', path];
+  }
+  const words = filter.split(/\s+/).filter((word) => word !== '');
+  return [
+    requirePeer('tcpdump'),
+    ...['-i', device, '-n', '-p', '-U', '--immediate-mode', '-s', '0', '-B', '65536'],
+    ...['-Z', 'root', '-w', path, ...words],
+  ];
+}
+
 export class Capture {
   private constructor(
     /** Removed when the process ends: copy it to keep it. */
@@ -30,13 +51,8 @@ export class Capture {
   /** `filter` is an expression of pcap-filter(7); all packets when left out. Both directions. */
   static async start(namespace: Namespace, device: string, filter = ''): Promise<Capture> {
     const path = nextPath(`${namespace.label}-${device}`);
-    const words = filter.split(/\s+/).filter((word) => word !== '');
-    const program = namespace.spawn([
-      requirePeer('tcpdump'),
-      ...['-i', device, '-n', '-p', '-U', '--immediate-mode', '-s', '0', '-B', '65536'],
-      ...['-Z', 'root', '-w', path, ...words],
-    ]);
-    await program.output(/listening on/, 20_000);
+    const program = namespace.spawn(recorder(device, path, filter));
+    await program.output(/listening on|File: /, 20_000);
     return new Capture(path, program);
   }
 
@@ -44,9 +60,12 @@ export class Capture {
   async stop(): Promise<readonly CapturedPacket[]> {
     await new Promise((resolve) => setTimeout(resolve, 150));
     await this.program.stop('SIGINT');
-    const dropped = this.program.stderr.match(/(\d+) packets dropped by kernel/)?.[1];
+    const dropped = this.program.stderr
+      .match(DROPPED)
+      ?.slice(1)
+      .find((count) => count !== undefined);
     if (dropped !== undefined && dropped !== '0') {
-      throw new Error(`tcpdump missed ${dropped} packets`);
+      throw new Error(`the capture missed ${dropped} packets`);
     }
     return readPcap(this.path);
   }

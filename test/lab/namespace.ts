@@ -4,6 +4,8 @@ import { type CommandOptions, type CommandResult, Program, run } from './command
 import { forgetNamespace, NAME_PREFIX, recordNamespace } from './registry.ts';
 
 export class Namespace {
+  readonly #programs = new Set<Program>();
+
   private constructor(
     /** As given. */
     readonly label: string,
@@ -39,7 +41,9 @@ export class Namespace {
 
   /** Starts a program inside. Its pid is that of the program. */
   spawn(command: readonly string[], options: CommandOptions = {}): Program {
-    return new Program(this.inside(command), options);
+    const program = new Program(this.inside(command), options);
+    this.#programs.add(program);
+    return program;
   }
 
   /** A bash script inside, with -e, -u and pipefail. */
@@ -81,6 +85,9 @@ export class Namespace {
 
   /** Ends what runs inside and removes it. Idempotent. */
   async remove(): Promise<void> {
+    // One that has not entered the namespace yet is not among its pids.
+    for (const program of this.#programs) program.signal('SIGKILL');
+    this.#programs.clear();
     const { stdout } = await run(['ip', 'netns', 'pids', this.name], { anyStatus: true });
     for (const pid of stdout.split(/\s+/).filter((word) => word !== '')) {
       try {
