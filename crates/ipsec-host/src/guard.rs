@@ -76,6 +76,19 @@ pub enum Missing {
     Blackhole(Family),
 }
 
+impl std::fmt::Display for Missing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Missing::NftTable => write!(f, "the nftables table"),
+            Missing::NftPart { name } => write!(f, "{name} of the nftables table"),
+            Missing::Rule(family) => write!(f, "the {family} routing rule"),
+            Missing::Tun => write!(f, "the TUN"),
+            Missing::TunRoute(family) => write!(f, "the {family} route to the TUN"),
+            Missing::Blackhole(family) => write!(f, "the {family} blackhole"),
+        }
+    }
+}
+
 /// The guard of one owner. All of its state is in the kernel.
 pub struct Guard;
 
@@ -130,7 +143,7 @@ impl Guard {
             let is_nft =
                 |part: &Missing| matches!(part, Missing::NftTable | Missing::NftPart { .. });
             if missing.iter().any(is_nft) {
-                nft::commit(&nft, &ruleset).await?;
+                nft::commit(&nft, &ruleset, false).await?;
             }
             if missing.iter().any(|part| !is_nft(part)) {
                 parts::install_routing(&routing, spec).await?;
@@ -146,12 +159,12 @@ impl Guard {
         run(async {
             let (nft, routing) = (nft_connection()?, route_connection()?);
             let identity = Identity::find(&nft, owner).await?;
-            let mut removed = Removed {
+            // The table first: where another process holds it, nothing has been touched yet.
+            let removed = Removed {
+                nft_table: nft::remove(&nft, &table_name(owner)).await?,
                 rules: parts::remove_rules(&routing, &identity).await?,
-                ..Removed::default()
+                routes: parts::remove_routes(&routing, &identity).await?,
             };
-            removed.nft_table = nft::remove(&nft, &table_name(owner)).await?;
-            removed.routes = parts::remove_routes(&routing, &identity).await?;
             Ok(removed)
         })
     }
@@ -183,22 +196,31 @@ impl Guard {
 fn install_ruleset(spec: &BoundarySpec, ruleset: &Ruleset) -> Result<Installed, Error> {
     run(async {
         let (nft, routing) = (nft_connection()?, route_connection()?);
-        parts::refuse_collision(&nft, spec).await?;
-        let identity = Identity::of(spec);
-        let taken_over = Removed {
-            nft_table: nft::list_tables(&nft)
-                .await?
-                .iter()
-                .any(|(name, _)| *name == ruleset.table),
-            rules: parts::own_rules(&routing, &identity).await?.len(),
-            routes: parts::own_routes(&routing, spec.table).await?.len(),
-        };
-        nft::commit(&nft, ruleset).await?;
-        let tun_routed = parts::install_routing(&routing, spec).await?;
-        Ok(Installed {
-            taken_over,
-            tun_routed,
-        })
+        install_in(&nft, &routing, spec, ruleset, false).await
+    })
+}
+
+/// Installs over open sockets; with `holds`, the nftables socket owns the table.
+pub(crate) async fn install_in(
+    nft: &Connection<Nftables>,
+    routing: &Connection<RouteProtocolSocket>,
+    spec: &BoundarySpec,
+    ruleset: &Ruleset,
+    holds: bool,
+) -> Result<Installed, Error> {
+    parts::refuse_collision(nft, spec).await?;
+    let identity = Identity::of(spec);
+    let tables = nft::list_tables(nft).await?;
+    let taken_over = Removed {
+        nft_table: tables.iter().any(|(name, _)| *name == ruleset.table),
+        rules: parts::own_rules(routing, &identity).await?.len(),
+        routes: parts::own_routes(routing, spec.table).await?.len(),
+    };
+    nft::commit(nft, ruleset, holds).await?;
+    let tun_routed = parts::install_routing(routing, spec).await?;
+    Ok(Installed {
+        taken_over,
+        tun_routed,
     })
 }
 

@@ -36,4 +36,4 @@ pub use guard::{Guard, Installed, Missing, Removed};
 pub use marks::Marks;
 pub use policy::{Action, AddressRange, BoundarySpec, NumberRange, PolicyEntry};
 pub use ruleset::{Ruleset, compile_ruleset, compile_wider_ruleset};
-pub use watcher::Watcher;
+pub use watcher::{Hold, Watcher};

@@ -6,9 +6,9 @@ use std::net::IpAddr;
 
 use nlink::netlink::nftables::{
     BaseChain, ChainInfo, ChainType, CmpOp, CtKey, Expr, ExthdrOp, Family, FibFlags, FibResult,
-    FilterHook, LookupExpr, MetaKey, Object, ObjectState, ObjectType, ObjrefExpr, PayloadBase,
-    Policy, Priority, RangeOp, Register, Rule as NftRule, Set as NftSet, SetElement, SetKeyType,
-    Transaction, Verdict as NftVerdict,
+    FilterHook, LookupExpr, MetaKey, NFT_TABLE_F_OWNER, NFT_TABLE_F_PERSIST, Object, ObjectState,
+    ObjectType, ObjrefExpr, PayloadBase, Policy, Priority, RangeOp, Register, Rule as NftRule,
+    Set as NftSet, SetElement, SetKeyType, Transaction, Verdict as NftVerdict,
 };
 use nlink::{Connection, Nftables};
 
@@ -28,6 +28,8 @@ const TYPE_FIB_ADDRESS: u32 = 38;
 const TYPE_IFNAME: u32 = 41;
 /// Elements in one message: a list of elements is one attribute, of at most 64 KiB.
 const ELEMENTS_PER_MESSAGE: usize = 256;
+/// Owned by a socket, and there after the socket is closed.
+const HELD: u32 = NFT_TABLE_F_OWNER | NFT_TABLE_F_PERSIST;
 /// How often a commit is tried when somebody else changes the ruleset meanwhile.
 const COMMIT_ATTEMPTS_MAX: usize = 16;
 
@@ -140,20 +142,23 @@ pub(crate) async fn generation(connection: &Connection<Nftables>) -> Result<u32,
 
 /// Puts `ruleset` in the place of whatever its table holds, in one transaction: before it the old
 /// rules hold, after it the new ones, and no packet sees neither. The counters keep counting.
+///
+/// With `holds`, the table is one that this very socket owns, or a new one that it is to own.
 pub(crate) async fn commit(
     connection: &Connection<Nftables>,
     ruleset: &Ruleset,
+    holds: bool,
 ) -> Result<(), Error> {
     let mut attempt = 1;
     loop {
         let generation = generation(connection).await?;
-        let transaction = build(connection, ruleset)
+        let transaction = build(connection, ruleset, holds)
             .await?
             .expect_generation(generation);
         match transaction.commit(connection).await {
             Err(error) if error.is_restart() && attempt < COMMIT_ATTEMPTS_MAX => attempt += 1,
             Err(error) if error.errno().map(i32::abs) == Some(libc::EPERM) => {
-                return Err(held_or_denied(connection, ruleset, error).await);
+                return Err(held_or_denied(connection, &ruleset.table, error).await);
             }
             other => return other.map_err(Error::netlink("commit the nftables ruleset")),
         }
@@ -163,18 +168,18 @@ pub(crate) async fn commit(
 /// A table that another socket owns answers with the same error as a missing privilege.
 async fn held_or_denied(
     connection: &Connection<Nftables>,
-    ruleset: &Ruleset,
+    table: &str,
     source: nlink::Error,
 ) -> Error {
     let owned = match connection.list_tables_in(INET).await {
-        Ok(tables) => tables.iter().any(|table| {
-            table.name == ruleset.table
-                && table.flags & nlink::netlink::nftables::NFT_TABLE_F_OWNER != 0
-        }),
+        Ok(tables) => {
+            let mut tables = tables.iter();
+            tables.any(|found| found.name == table && found.flags & NFT_TABLE_F_OWNER != 0)
+        }
         Err(_) => false,
     };
     if owned {
-        let owner = ruleset.table.trim_start_matches(TABLE_PREFIX).to_owned();
+        let owner = table.trim_start_matches(TABLE_PREFIX).to_owned();
         return Error::Held { owner };
     }
     Error::Netlink {
@@ -183,7 +188,11 @@ async fn held_or_denied(
     }
 }
 
-async fn build(connection: &Connection<Nftables>, ruleset: &Ruleset) -> Result<Transaction, Error> {
+async fn build(
+    connection: &Connection<Nftables>,
+    ruleset: &Ruleset,
+    holds: bool,
+) -> Result<Transaction, Error> {
     let table = ruleset.table.as_str();
     let mut transaction = connection.transaction();
     let existing = list_tables(connection)
@@ -207,7 +216,9 @@ async fn build(connection: &Connection<Nftables>, ruleset: &Ruleset) -> Result<T
         if existing.is_some() {
             transaction = transaction.del_table(table, INET);
         }
-        transaction = transaction.add_table_with_comment(table, INET, 0, Some(&ruleset.comment));
+        let flags = if holds { HELD } else { 0 };
+        transaction =
+            transaction.add_table_with_comment(table, INET, flags, Some(&ruleset.comment));
     }
     for name in counter::ALL {
         let object = Object::counter(table, name).family(INET);
@@ -229,10 +240,28 @@ async fn build(connection: &Connection<Nftables>, ruleset: &Ruleset) -> Result<T
 
 /// Removes an owner's table and says whether it was there.
 pub(crate) async fn remove(connection: &Connection<Nftables>, table: &str) -> Result<bool, Error> {
+    match connection.del_table_if_exists(table, INET).await {
+        Err(error) if error.errno().map(i32::abs) == Some(libc::EPERM) => {
+            Err(held_or_denied(connection, table, error).await)
+        }
+        other => other.map_err(Error::netlink("delete the nftables table")),
+    }
+}
+
+/// Makes the table this socket's: nobody else can change it, `nft flush ruleset` passes it by,
+/// and when the socket closes the table stays. Says whether the kernel can (Linux 6.9).
+pub(crate) async fn hold(connection: &Connection<Nftables>, ruleset: &Ruleset) -> bool {
+    let table = ruleset.table.as_str();
+    let persist = connection
+        .transaction()
+        .update_table(table, INET, NFT_TABLE_F_PERSIST);
+    let _ = persist.commit(connection).await;
     connection
-        .del_table_if_exists(table, INET)
+        .transaction()
+        .update_table(table, INET, HELD)
+        .commit(connection)
         .await
-        .map_err(Error::netlink("delete the nftables table"))
+        .is_ok()
 }
 
 /// The packets each named counter has counted, in the order of [`counter::ALL`].

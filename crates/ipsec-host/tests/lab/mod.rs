@@ -58,8 +58,11 @@ pub fn in_laboratory(name: &str, body: fn()) {
         "the test did not run inside: {}",
         text[0]
     );
-    for line in text[0].lines().filter(|line| line.starts_with("measured:")) {
-        println!("{line}");
+    // The first line stands behind the name of the test.
+    for line in text[0].lines() {
+        if let Some(start) = line.find("measured:").or(line.find("skipped:")) {
+            println!("{}", &line[start..]);
+        }
     }
 }
 
