@@ -62,7 +62,10 @@ export function yamlPositions(
       const isLast = index === path.length - 1;
       if (isAlias(node)) node = node.resolve(document);
       if (isMap(node)) {
-        const pair = node.items.find(({ key }) => isScalar(key) && String(key.value) === `${step}`);
+        // Of a key given twice, the last counts.
+        const pair = node.items.findLast(
+          ({ key }) => isScalar(key) && String(key.value) === `${step}`,
+        );
         if (pair === undefined) break;
         const keyOffset = offsetOf(pair.key) ?? offset;
         node = pair.value;

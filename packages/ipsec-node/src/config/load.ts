@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import { type ErrorCode as YamlErrorCode, LineCounter, parseDocument } from 'yaml';
+import { type ErrorCode as YamlErrorCode, LineCounter, parseDocument, visit } from 'yaml';
 
 import { ConfigError, type ConfigFault } from '../errors.js';
 import { CONFIG_BYTES_MAX } from './defaults.js';
@@ -10,7 +10,10 @@ import { makeFault } from './fault.js';
 // The library's own messages may quote the text, and the text may hold a key: these never do.
 const SYNTAX: Partial<Record<YamlErrorCode, { found: string; accepted: string }>> = {
   DUPLICATE_KEY: { found: 'a key that stands here a second time', accepted: 'each key once' },
-  BAD_INDENT: { found: 'indentation that fits no level above', accepted: 'equal indentation' },
+  BAD_INDENT: {
+    found: 'indentation that fits no level above, or an open bracket',
+    accepted: 'equal indentation, and closed brackets and braces',
+  },
   TAB_AS_INDENT: { found: 'a tab as indentation', accepted: 'spaces' },
   MISSING_CHAR: { found: 'a missing character', accepted: 'closed quotes, brackets and braces' },
   MULTIPLE_DOCS: { found: 'a second document', accepted: 'one document' },
@@ -24,6 +27,7 @@ const SYNTAX: Partial<Record<YamlErrorCode, { found: string; accepted: string }>
     found: 'a map or list within one line',
     accepted: 'one `key: value` a line',
   },
+  NON_STRING_KEY: { found: 'a key that is not a name', accepted: '`key: value`' },
   BAD_SCALAR_START: {
     found: 'a value that starts with a reserved character',
     accepted: 'quotes around it',
@@ -61,27 +65,32 @@ export async function readConfigFile(file: string): Promise<ConfigDocument> {
  */
 export function loadConfigText(text: string, file: string): ConfigDocument {
   const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
+  const document = parseDocument(text, {
+    lineCounter: lines,
+    prettyErrors: false,
+    stringKeys: true,
+    // The library would write its warnings to the terminal, text of the file included.
+    logLevel: 'error',
+  });
   const faults = [...document.errors, ...document.warnings].map((error) =>
     syntaxFault(file, lines, error.code, error.pos[0]),
   );
   // A key given twice leaves a value to go on with, so that the other faults show too.
   if (document.errors.some((error) => error.code !== 'DUPLICATE_KEY')) throw syntax(file, faults);
+  visit(document, {
+    Alias: (_key, alias) => {
+      if (alias.resolve(document) !== undefined) return;
+      faults.push(syntaxFault(file, lines, 'BAD_ALIAS', alias.range?.[0] ?? 0));
+    },
+  });
   let value: unknown;
   try {
     value = document.toJS({ maxAliasCount: ALIASES_MAX });
   } catch {
-    throw syntax(file, [
-      ...faults,
-      makeFault({
-        file,
-        line: 1,
-        column: 1,
-        path: '',
-        found: 'aliases that cannot be resolved',
-        accepted: `at most ${ALIASES_MAX} uses of an alias, each after its anchor`,
-      }),
-    ]);
+    if (faults.length > 0) throw syntax(file, faults);
+    const accepted = `at most ${ALIASES_MAX} uses of an alias`;
+    const found = 'aliases that multiply';
+    throw syntax(file, [makeFault({ file, line: 1, column: 1, path: '', found, accepted })]);
   }
   return {
     file,
