@@ -85,11 +85,18 @@ pub struct Segmented {
     pub moved: bool,
 }
 
+/// Bytes of a read that lie together at [`Layout::first_packet`]: a lone buffer took all.
+fn first_buffer_len(read_layout: &Layout, iovec_count: usize, len: usize) -> usize {
+    if iovec_count <= 1 {
+        return len;
+    }
+    len.min(read_layout.headers_len + read_layout.segment_len)
+}
+
 /// A read of `len` bytes lies in `arena` by `read_layout`: brings the bytes together at
 /// [`Layout::first_packet`] unless they already are.
 fn linearize(arena: &mut [u8], read_layout: &Layout, iovec_count: usize, len: usize) {
-    let first = read_layout.headers_len + read_layout.segment_len;
-    let mut done = first.min(len);
+    let mut done = first_buffer_len(read_layout, iovec_count, len);
     let mut index = 1;
     while done < len {
         let from = read_layout.payload(index);
@@ -120,7 +127,7 @@ pub fn segment(
 ) -> Result<Segmented, DropReason> {
     match offload {
         Offload::None { checksum } => {
-            let moved = len > read_layout.headers_len + read_layout.segment_len;
+            let moved = len > first_buffer_len(read_layout, iovec_count, len);
             if moved {
                 linearize(arena, read_layout, iovec_count, len);
             }
@@ -141,6 +148,12 @@ pub fn segment(
         }
         Offload::Tcp { segment_len } | Offload::Udp { segment_len } => {
             let is_tcp = matches!(offload, Offload::Tcp { .. });
+            // Headers can only be read where they lie together.
+            let together =
+                first_buffer_len(read_layout, iovec_count, len) >= HEADERS_LEN_MAX.min(len);
+            if !together {
+                linearize(arena, read_layout, iovec_count, len);
+            }
             let measures = measure(arena, len, segment_len, is_tcp)?;
             let Measures {
                 headers_len,
@@ -153,9 +166,11 @@ pub fn segment(
             if packets > slots.len().min(RUN_PACKETS_MAX) || packets * cell_len > arena.len() {
                 return Err(DropReason::TooBig);
             }
-            let in_place = layout == *read_layout && packets <= iovec_count;
+            let in_place = together && layout == *read_layout && packets <= iovec_count;
             if !in_place {
-                linearize(arena, read_layout, iovec_count, len);
+                if together {
+                    linearize(arena, read_layout, iovec_count, len);
+                }
                 scatter(arena, &layout, packets, payload_len);
             }
             write_headers(arena, &layout, packets, &measures);
@@ -204,7 +219,6 @@ fn measure(
     is_tcp: bool,
 ) -> Result<Measures, DropReason> {
     let malformed = DropReason::MalformedOutbound;
-    // Headers lie together in every layout: the first iovec holds at least what any header needs.
     let head = &arena[ESP_FRONT_LEN..(ESP_FRONT_LEN + len).min(arena.len())];
     let first = head.first().ok_or(malformed)?;
     let is_v6 = first >> 4 == 6;
