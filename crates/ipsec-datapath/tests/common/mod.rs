@@ -85,7 +85,7 @@ pub fn tunnel() -> TunnelHeader {
 }
 
 /// One SA seen from both ends.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Association {
     pub spi: u32,
     pub suite: SuiteName,
