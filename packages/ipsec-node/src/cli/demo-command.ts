@@ -16,8 +16,8 @@ export const registerDemo: Registration = (program, context) => {
     .option('--json', 'print what was measured as JSON')
     .summary('two gateways and two hosts in namespaces: traffic, and every attack refused')
     .description(
-      'Builds two gateways and two hosts in network namespaces of its own, sends real traffic, and\n' +
-        'shows how each attack is refused and counted. Needs no configuration, uses a user namespace\n' +
+      'Builds two gateways and two hosts in network namespaces of its own, sends real traffic, and ' +
+        'shows how each attack is refused and counted. Needs no configuration, uses a user namespace ' +
         'when not root, and cleans up after itself.',
     )
     .addHelpText('after', example('ipsec-node demo') + EXIT_CODES)

@@ -22,9 +22,9 @@ export interface LiveOptions extends CommonOptions {
 }
 
 /** Adds `-c`, `--control` and `--json`. */
-export function addLiveOptions(command: Command): Command {
+export function addLiveOptions(command: Command, file = 'ask the gateway of this file'): Command {
   return command
-    .option('-c, --config <file>', 'ask the gateway of this file')
+    .option('-c, --config <file>', file)
     .option('--control <path>', 'ask the gateway with this control socket')
     .option('--json', 'print JSON');
 }

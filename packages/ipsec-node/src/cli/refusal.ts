@@ -19,6 +19,12 @@ const USAGE_CODES: ReadonlySet<ErrorCode> = new Set([
   'IPSEC_ERR_PROTOCOL_UNKNOWN',
 ]);
 
+/** Codes whose messages say themselves what to write instead. */
+const SELF_EXPLAINED: ReadonlySet<ErrorCode> = new Set([
+  'IPSEC_ERR_USAGE',
+  'IPSEC_ERR_EXPLAIN_SYNTAX',
+]);
+
 /** Writes an error for its reader and returns what the command exits with. */
 export function reportError(terminal: Terminal, error: unknown, asJson: boolean): ExitCode {
   const known = asIpsecError(error);
@@ -42,8 +48,11 @@ function plainText(terminal: Terminal, error: IpsecError, remedy: string): strin
   const [first, ...rest] = lines;
   const head = `${paint(terminal, 'red', 'ipsec-node:')} ${first ?? ''}`;
   const causes = causesOf(error).map((cause) => `  because: ${oneLine(cause)}`);
-  const next = `  ${paint(terminal, 'bold', 'next:')} ${remedy} (${error.code})`;
-  return `${[head, ...rest.map((line) => `  ${line}`), ...causes, next].join('\n')}\n`;
+  const told = [head, ...rest.map((line) => `  ${line}`), ...causes];
+  if (!SELF_EXPLAINED.has(error.code)) {
+    told.push(`  ${paint(terminal, 'bold', 'next:')} ${remedy} (${error.code})`);
+  }
+  return `${told.join('\n')}\n`;
 }
 
 /** What lies under an error, as far as its message does not say so already. */

@@ -31,7 +31,8 @@ export interface DoctorSubject {
   readonly protected: readonly string[];
   /** Whether the sides were found from the routes rather than named in the file. */
   readonly sidesFound: boolean;
-  readonly tunnelMtu: number;
+  /** Null where no file was named: it follows from the associations. */
+  readonly tunnelMtu: number | null;
   /** Null where no file was named: then there is no directory to look at. */
   readonly stateDirectory: string | null;
   readonly control: string | null;
@@ -39,6 +40,9 @@ export interface DoctorSubject {
   /** True where the gateway of this control socket answers: then what it uses is no fault. */
   readonly running: boolean;
 }
+
+/** Outer IPv4 header, ESP header, IV, trailer and ICV: no encapsulation takes fewer bytes. */
+const ENCAPSULATION_BYTES_MIN = 20 + 8 + 8 + 2 + 16;
 
 type Check = (host: HostFiles, subject: DoctorSubject) => readonly Finding[];
 
@@ -111,22 +115,6 @@ const kernelEsp: Check = (host, subject) => {
       `${found}: the kernel handles raw ESP too, counts what it has no SA for, and may answer`,
       `Use encapsulation: udp, or unload it when nothing else needs it: modprobe -r ${loaded.join(' ')}`,
     ),
-  ];
-};
-
-const nftables: Check = (host) => {
-  const there =
-    host.facts('/sys/module/nf_tables') !== undefined ||
-    (host.read('/proc/modules') ?? '').includes('nf_tables ');
-  return [
-    there
-      ? finding('nftables', 'ok', 'nf_tables is there')
-      : finding(
-          'nftables',
-          'warning',
-          'nf_tables is not loaded',
-          'It is usually loaded on first use; if a start fails for it: modprobe nf_tables',
-        ),
   ];
 };
 
@@ -205,12 +193,13 @@ const forwarding: Check = (host, subject) => {
   );
 };
 
-const mtu: Check = (host, subject) =>
-  subject.unprotected.flatMap((name): readonly Finding[] => {
+const mtu: Check = (host, { unprotected, tunnelMtu }) =>
+  unprotected.flatMap((name): readonly Finding[] => {
     const text = host.read(`/sys/class/net/${name}/mtu`)?.trim();
     if (text === undefined) return [];
-    const found = `${text} bytes outside, ${subject.tunnelMtu} inside the tunnel`;
-    return Number(text) - subject.tunnelMtu >= 50
+    if (tunnelMtu === null) return [finding(`MTU of ${name}`, 'ok', `${text} bytes`)];
+    const found = `${text} bytes outside, ${tunnelMtu} inside the tunnel`;
+    return Number(text) - tunnelMtu >= ENCAPSULATION_BYTES_MIN
       ? [finding(`MTU of ${name}`, 'ok', found)]
       : [
           finding(
@@ -325,7 +314,6 @@ const CHECKS: readonly Check[] = [
   tunDevice,
   portFindings,
   kernelEsp,
-  nftables,
   sides,
   reversePath,
   forwarding,

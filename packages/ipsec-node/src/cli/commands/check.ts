@@ -26,7 +26,7 @@ export const registerCheck: Registration = (program, context) => {
     .option('--json', 'print JSON')
     .summary('validates and lints a file; needs no privileges')
     .description(
-      'Validates a file and says what is legal but unwise. Every fault is shown at once, each with\n' +
+      'Validates a file and says what is legal but unwise. Every fault is shown at once, each with ' +
         'line, path and what is accepted. Needs no privileges and touches nothing.',
     )
     .addHelpText('after', example('ipsec-node check -c ipsec.yaml') + EXIT_CODES)

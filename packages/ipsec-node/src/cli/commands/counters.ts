@@ -19,7 +19,7 @@ export const registerCounters: Registration = (program, context) => {
     .option('-a, --all', 'also the counters that are zero')
     .summary('every drop reason and its count, by SA and whole')
     .description(
-      'Shows the counters of the running gateway: what went through, and each reason for which\n' +
+      'Shows the counters of the running gateway: what went through, and each reason for which ' +
         'packets were refused, whole and by SA. docs/drops.md explains the reasons.',
     )
     .addHelpText(

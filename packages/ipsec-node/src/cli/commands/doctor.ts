@@ -32,8 +32,8 @@ export const registerDoctor: Registration = (program, context) => {
     .option('--json', 'print JSON')
     .summary('checks the host, each finding with its remedy')
     .description(
-      'Checks the host: privileges, devices, ports, offloads, kernel ESP, routes, MTU, clock; with a\n' +
-        'file also its directories. Each finding has its remedy. Changes nothing. Exits with 1 where\n' +
+      'Checks the host: privileges, devices, ports, offloads, kernel ESP, routes, MTU, clock; with a ' +
+        'file also its directories. Each finding has its remedy. Changes nothing. Exits with 1 where ' +
         'something keeps a gateway from running.',
     )
     .addHelpText('after', example('sudo ipsec-node doctor -c ipsec.yaml') + EXIT_CODES)
@@ -57,7 +57,7 @@ function usualSubject(): DoctorSubject {
     encapsulations: ['udp'],
     ...sides,
     sidesFound: true,
-    tunnelMtu: 0,
+    tunnelMtu: null,
     stateDirectory: null,
     control: null,
     hasManualKeys: false,

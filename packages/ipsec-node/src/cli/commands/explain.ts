@@ -19,12 +19,12 @@ interface ExplainOptions extends LiveOptions {
 
 /** `ipsec-node explain`: which policy decides a packet, and why the earlier ones do not. */
 export const registerExplain: Registration = (program, context) => {
-  addLiveOptions(program.command('explain'))
+  addLiveOptions(program.command('explain'), 'the configuration')
     .argument('<packet...>', 'in or out, protocol, source and destination as in its header')
     .option('--live', 'ask the running gateway instead of the file')
     .summary('which policy decides a packet, and why')
     .description(
-      'Says which policy decides a packet, which earlier ones do not and why, and which SA carries it.\n' +
+      'Says which policy decides a packet, which earlier ones do not and why, and which SA carries it. ' +
         'Source and destination are as in the packet’s own header. ICMP is followed by type and code.',
     )
     .addHelpText(

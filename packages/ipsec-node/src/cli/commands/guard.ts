@@ -32,7 +32,7 @@ export const registerGuard: Registration = (program, context) => {
     .option('--json', 'print JSON')
     .summary('installs the fail-closed guard without the gateway')
     .description(
-      'Installs the guard of a gateway without the gateway: what the policy protects is dropped until\n' +
+      'Installs the guard of a gateway without the gateway: what the policy protects is dropped until ' +
         'the gateway runs. Meant for a unit before network-pre.target. A start takes it over.',
     )
     .addHelpText('after', example('sudo ipsec-node guard -c ipsec.yaml') + EXIT_CODES)
@@ -48,7 +48,7 @@ export const registerUnguard: Registration = (program, context) => {
     .option('--json', 'print JSON')
     .summary('removes the guard; says what will go in clear')
     .description(
-      'Removes the guard that a stopped gateway left, and says what goes in clear from now on. Refused\n' +
+      'Removes the guard that a stopped gateway left, and says what goes in clear from now on. Refused ' +
         'while the gateway runs.',
     )
     .addHelpText('after', example('sudo ipsec-node unguard -c ipsec.yaml') + EXIT_CODES)

@@ -15,7 +15,7 @@ export const registerPolicies: Registration = (program, context) => {
   addWatchOption(addLiveOptions(program.command('policies')))
     .summary('the ordered SPD of the running gateway')
     .description(
-      'Lists the SPD of the running gateway in order: the first entry that matches decides, and what\n' +
+      'Lists the SPD of the running gateway in order: the first entry that matches decides, and what ' +
         'none matches is discarded. Entries named builtin/... are the product’s own.',
     )
     .addHelpText('after', example('ipsec-node policies', 'ipsec-node policies --json') + EXIT_CODES)

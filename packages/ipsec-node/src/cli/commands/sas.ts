@@ -9,8 +9,8 @@ export const registerSas: Registration = (program, context) => {
   addWatchOption(addLiveOptions(program.command('sas')))
     .summary('the SAs of the running gateway')
     .description(
-      'Lists the SAs of the running gateway. An SA has one direction; NUMBER is the last sequence\n' +
-        'number used (outbound) or the right edge of the replay window (inbound), and RESERVED what\n' +
+      'Lists the SAs of the running gateway. An SA has one direction; NUMBER is the last sequence ' +
+        'number used (outbound) or the right edge of the replay window (inbound), and RESERVED what ' +
         'is written down ahead in the state directory.',
     )
     .addHelpText('after', example('ipsec-node sas', 'ipsec-node sas --json') + EXIT_CODES)

@@ -33,8 +33,8 @@ export const registerUp: Registration = (program, context) => {
     .option('--json', 'print the ready line and the log as JSON, one object a line')
     .summary('runs the gateway in the foreground')
     .description(
-      'Runs the gateway in the foreground. One line on standard output says that it is ready; the log\n' +
-        'goes to standard error. SIGTERM and SIGINT stop it in order, a second one at once.\n' +
+      'Runs the gateway in the foreground. One line on standard output says that it is ready; the log ' +
+        'goes to standard error. SIGTERM and SIGINT stop it in order, a second one at once. ' +
         'Under systemd (Type=notify, NotifyAccess=all) it reports READY=1 by systemd-notify.',
     )
     .addHelpText('after', example('ipsec-node up -c ipsec.yaml') + EXIT_CODES)
