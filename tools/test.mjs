@@ -99,15 +99,15 @@ function vitest(name, projects, wrapper = () => []) {
 }
 
 /** The Node releases that the package promises to run on, each a plain binary in an npm package. */
-function smoke(major) {
-  const name = `smoke-node-${major}`;
+function smoke(release) {
+  const name = `smoke-node-${release}`;
   return {
     name,
     run: async () => {
       const log = join(logs, `${name}.log`);
-      const node = await nodeBinary(major, log);
+      const node = await nodeBinary(release, log);
       if (node === undefined) {
-        const sentence = `${name}: the npm package of Node ${major} could not be installed`;
+        const sentence = `${name}: the npm package of Node ${release} could not be installed`;
         if (inCi) return { ...counts(0, 1), output: sentence };
         say(`     skipped: ${sentence}`);
         return { ...counts(0, 0, 1), output: sentence };
@@ -121,17 +121,18 @@ function smoke(major) {
   };
 }
 
-async function nodeBinary(major, log) {
-  if (Number(process.versions.node.split('.')[0]) === major) return process.execPath;
+async function nodeBinary(release, log) {
+  const isRelease = (version) => version.startsWith(`v${release}.`);
+  if (isRelease(process.version)) return process.execPath;
   const name = `node-linux-${process.arch}`;
-  const folder = join(root, '.cache', `node-${major}`);
+  const folder = join(root, '.cache', `node-${release}`);
   const path = join(folder, 'node_modules', name, 'bin/node');
   if (!existsSync(path)) {
     mkdirSync(folder, { recursive: true });
     const install = ['npm', 'install', '--prefix', folder, '--no-save', '--no-audit', '--no-fund'];
-    await logged([...install, '--no-package-lock', `${name}@${major}`], { log });
+    await logged([...install, '--no-package-lock', `${name}@${release}`], { log });
   }
-  return ask([path, '--version']).output.startsWith(`v${major}.`) ? path : undefined;
+  return isRelease(ask([path, '--version']).output) ? path : undefined;
 }
 
 /** Without root: the privileged suites become root of a user namespace, where that is allowed. */
@@ -175,7 +176,7 @@ const sideBySide = [
     vitest('oracle', ['oracle']),
     vitest('contract', ['contract']),
     vitest('tidy', ['tidy']),
-    ...[20, 22, 24, 26].map(smoke),
+    ...['20.19', '22', '24', '26'].map(smoke),
   ],
 ];
 
