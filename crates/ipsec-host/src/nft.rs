@@ -28,8 +28,6 @@ const TYPE_FIB_ADDRESS: u32 = 38;
 const TYPE_IFNAME: u32 = 41;
 /// Elements in one message: a list of elements is one attribute, of at most 64 KiB.
 const ELEMENTS_PER_MESSAGE: usize = 256;
-/// Owned by a socket, and there after the socket is closed.
-const HELD: u32 = NFT_TABLE_F_OWNER | NFT_TABLE_F_PERSIST;
 /// How often a commit is tried when somebody else changes the ruleset meanwhile.
 const COMMIT_ATTEMPTS_MAX: usize = 16;
 
@@ -195,13 +193,20 @@ async fn build(
 ) -> Result<Transaction, Error> {
     let table = ruleset.table.as_str();
     let mut transaction = connection.transaction();
-    let existing = list_tables(connection)
-        .await?
-        .into_iter()
-        .find(|(name, _)| name == table);
-    let keeps_table = existing.as_ref().is_some_and(|(_, comment)| {
-        // A comment cannot be changed in place.
-        comment.as_deref() == Some(ruleset.comment.as_str())
+    let persist = if kernel_persists() {
+        NFT_TABLE_F_PERSIST
+    } else {
+        0
+    };
+    let tables = connection
+        .list_tables_in(INET)
+        .await
+        .map_err(Error::netlink("list nftables tables"))?;
+    let existing = tables.into_iter().find(|found| found.name == table);
+    // Neither a comment nor the flag to persist can be changed in place.
+    let keeps_table = existing.as_ref().is_some_and(|found| {
+        found.comment.as_deref() == Some(ruleset.comment.as_str())
+            && found.flags & NFT_TABLE_F_PERSIST == persist
     });
     if keeps_table {
         let (chains, sets) = list_parts(connection, table).await?;
@@ -216,7 +221,11 @@ async fn build(
         if existing.is_some() {
             transaction = transaction.del_table(table, INET);
         }
-        let flags = if holds { HELD } else { 0 };
+        let flags = if holds {
+            persist | NFT_TABLE_F_OWNER
+        } else {
+            persist
+        };
         transaction =
             transaction.add_table_with_comment(table, INET, flags, Some(&ruleset.comment));
     }
@@ -249,19 +258,28 @@ pub(crate) async fn remove(connection: &Connection<Nftables>, table: &str) -> Re
 }
 
 /// Makes the table this socket's: nobody else can change it, `nft flush ruleset` passes it by,
-/// and when the socket closes the table stays. Says whether the kernel can (Linux 6.9).
+/// and when the socket closes the table stays. Says whether the kernel can.
 pub(crate) async fn hold(connection: &Connection<Nftables>, ruleset: &Ruleset) -> bool {
-    let table = ruleset.table.as_str();
-    let persist = connection
+    let flags = NFT_TABLE_F_OWNER | NFT_TABLE_F_PERSIST;
+    let update = connection
         .transaction()
-        .update_table(table, INET, NFT_TABLE_F_PERSIST);
-    let _ = persist.commit(connection).await;
-    connection
-        .transaction()
-        .update_table(table, INET, HELD)
-        .commit(connection)
-        .await
-        .is_ok()
+        .update_table(&ruleset.table, INET, flags);
+    // A table that persists and that nobody owns can be adopted; no other can.
+    kernel_persists() && update.commit(connection).await.is_ok()
+}
+
+/// Whether a table can outlive the socket that owns it: Linux 6.9. Without that an owner's table
+/// would go with its process, which is the one thing that a guard must not do.
+fn kernel_persists() -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    release_at_least(&release, (6, 9))
+}
+
+fn release_at_least(release: &str, wanted: (u32, u32)) -> bool {
+    let mut numbers = release
+        .split(['.', '-'])
+        .map_while(|part| part.trim().parse::<u32>().ok());
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= wanted
 }
 
 /// The packets each named counter has counted, in the order of [`counter::ALL`].
@@ -647,4 +665,17 @@ fn lower_verdict(verdict: &Verdict) -> Result<NftVerdict, Error> {
         Verdict::Jump(chain) => NftVerdict::JumpTo(name(chain)?),
         Verdict::Goto(chain) => NftVerdict::GotoTo(name(chain)?),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_are_compared_by_number() {
+        assert!(release_at_least("6.18.44-generic\n", (6, 9)));
+        assert!(release_at_least("6.9.0", (6, 9)));
+        assert!(!release_at_least("6.8.0-40-generic", (6, 9)));
+        assert!(!release_at_least("", (6, 9)));
+    }
 }

@@ -57,10 +57,10 @@ fn address(network: u8, host: u64, v6: bool) -> IpAddr {
 }
 
 fn ranges(random: &mut Random, network: u8) -> Vec<AddressRange> {
-    let count = [0, 1, 1, 2, 4][random.below(5) as usize];
+    let count = [0, 0, 0, 1, 2, 4][random.below(6) as usize];
     (0..count)
         .map(|_| {
-            let (a, b) = (random.below(16), random.below(16));
+            let (a, b) = (random.below(10), 6 + random.below(10));
             let v6 = random.one_in(2);
             let (a, b) = (a.min(b), a.max(b));
             AddressRange {
@@ -92,7 +92,7 @@ fn policy(random: &mut Random) -> Vec<PolicyEntry> {
             Some(99),
         ][random.below(7) as usize];
         let list = |random: &mut Random, first, span| -> Vec<NumberRange> {
-            let count = [0, 1, 2][random.below(3) as usize];
+            let count = [0, 0, 1, 2, 3][random.below(5) as usize];
             (0..count)
                 .map(|_| random.number_range(first, span))
                 .collect()
