@@ -11,7 +11,7 @@ import type {
   PolicyConfig,
 } from './gateway-config.js';
 import { nearestName } from './nearest.js';
-import { type KeyContext, parseManualKey } from './parse-key.js';
+import { type KeyContext, type ManualOutline, parseManualKey } from './parse-key.js';
 import type { PolicyOutline } from './parse-policy.js';
 import type { Reader, Section } from './reader.js';
 import { associationShape } from './schema.js';
@@ -28,8 +28,8 @@ export interface AssociationContext extends KeyContext {
 export interface AssociationOutline {
   readonly policy: string | undefined;
   readonly suite: SuiteName | undefined;
-  readonly inbound: ManualKey | null;
-  readonly outbound: ManualKey | null;
+  readonly inbound: ManualOutline;
+  readonly outbound: ManualOutline;
   /** Undefined where it is faulty. */
   readonly association: AssociationConfig | undefined;
 }
@@ -47,8 +47,9 @@ export function parseAssociation(
     accepted: 'a map with policy, suite, local, remote, inbound and outbound',
   });
   if (section === null) {
-    const nothing = { policy: undefined, suite: undefined, inbound: null, outbound: null };
-    return { ...nothing, association: undefined };
+    const nothing = { spi: undefined, key: null };
+    const unknown = { policy: undefined, suite: undefined, association: undefined };
+    return { ...unknown, inbound: nothing, outbound: nothing };
   }
   const policyName = reader.field(section, associationShape, 'policy');
   const suite = reader.field(section, associationShape, 'suite');
@@ -94,9 +95,23 @@ export function parseAssociation(
   ) {
     return { ...outline, association: undefined };
   }
-  const ends = { local, remote, encapsulation, remotePort };
-  const served = { policy: policyName, suite, ...ends, inbound, outbound, esn, replayWindow };
-  return { ...outline, association: served };
+  const association: AssociationConfig = {
+    policy: policyName,
+    suite,
+    local,
+    remote,
+    encapsulation,
+    remotePort,
+    esn,
+    replayWindow,
+    inbound: completeKey(inbound),
+    outbound: completeKey(outbound),
+  };
+  return { ...outline, association };
+}
+
+function completeKey({ spi, key }: ManualOutline): ManualKey | null {
+  return spi === undefined || key === null ? null : { spi, key };
 }
 
 /** Checks what no two associations may share: SPIs, keys, and a policy's outbound SA. */
@@ -106,14 +121,13 @@ export function checkAssociations(reader: Reader, outlines: readonly Association
   const outbound = new Map<string, number>();
   for (const [index, outline] of outlines.entries()) {
     for (const direction of DIRECTIONS) {
-      const manual = outline[direction];
-      if (manual === null) continue;
+      const { spi, key } = outline[direction];
       const path = ['associations', index, direction];
-      checkSpi(reader, spis, direction, manual.spi, path);
+      if (spi !== undefined) checkSpi(reader, spis, direction, spi, path);
       // Every suite of this version is one of counter mode (sad/suite.ts).
-      checkKey(reader, keys, manual.key, path);
+      if (key !== null) checkKey(reader, keys, key, path);
     }
-    if (outline.outbound === null || outline.policy === undefined) continue;
+    if (outline.outbound.key === null || outline.policy === undefined) continue;
     const earlier = outbound.get(outline.policy);
     if (earlier === undefined) outbound.set(outline.policy, index);
     else {

@@ -6,7 +6,6 @@ import type { ConfigDocument, ConfigPath } from './document.js';
 import type { Findings } from './finding.js';
 import { keyShape, manualKeyShape } from './schema.js';
 import { docOf } from './field.js';
-import type { ManualKey } from './gateway-config.js';
 import type { Reader, Section } from './reader.js';
 import { formatSecretReference, type SecretReference, type SecretSource } from './secret-source.js';
 
@@ -19,26 +18,30 @@ export interface KeyContext {
   readonly tolerateDenied: boolean;
 }
 
-/** Reads `inbound` or `outbound` of an association; null where absent or faulty. */
+/** What is known of one direction even where it has faults. */
+export interface ManualOutline {
+  readonly spi: number | undefined;
+  readonly key: Secret | null;
+}
+
+/** Reads `inbound` or `outbound` of an association; both are unknown where it is absent. */
 export function parseManualKey(
   reader: Reader,
   context: KeyContext,
   association: Section,
   direction: 'inbound' | 'outbound',
   suite: SuiteName | undefined,
-): ManualKey | null {
-  if (!association.values.has(direction)) return null;
+): ManualOutline {
+  if (!association.values.has(direction)) return { spi: undefined, key: null };
   const path = [...association.path, direction];
   const section = reader.section(
     association.values.get(direction),
     path,
     Object.keys(manualKeyShape),
   );
-  if (section === null) return null;
+  if (section === null) return { spi: undefined, key: null };
   const spi = reader.field(section, manualKeyShape, 'spi');
-  const key = parseKey(reader, context, section, suite);
-  if (spi === undefined || key === null) return null;
-  return { spi, key };
+  return { spi, key: parseKey(reader, context, section, suite) };
 }
 
 function parseKey(

@@ -75,7 +75,7 @@ export function parseConfig(document: ConfigDocument, options: ParseOptions): Pa
     })
     .map((value, index) => parseAssociation(reader, context, value, index));
   checkAssociations(reader, parsed);
-  if (parsed.length > 0 && !gateway.laboratory) {
+  if (parsed.length > 0 && !gateway.laboratory && !isFaulty(faults, 'gateway.laboratory')) {
     faults.add(['associations'], {
       found: 'manually keyed associations without gateway.laboratory',
       // RFC 8221 section 3: manual keying should not be used.
@@ -91,8 +91,8 @@ export function parseConfig(document: ConfigDocument, options: ParseOptions): Pa
   const config: GatewayConfig = { gateway, policies, associations };
   if (faults.count > 0) {
     for (const { inbound, outbound } of parsed) {
-      inbound?.key.wipe();
-      outbound?.key.wipe();
+      inbound.key?.wipe();
+      outbound.key?.wipe();
     }
     throw invalid(document, faults);
   }
@@ -105,6 +105,11 @@ export function wipeConfig(config: GatewayConfig): void {
     inbound?.key.wipe();
     outbound?.key.wipe();
   }
+}
+
+/** What follows from a fault is not a fault of its own. */
+function isFaulty(faults: Faults, path: string): boolean {
+  return faults.list().some((fault) => fault.path === path);
 }
 
 function invalid(document: ConfigDocument, faults: Faults): ConfigError {
