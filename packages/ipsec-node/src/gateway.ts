@@ -3,7 +3,12 @@ import { resolve } from 'node:path';
 import { type Clock, systemClock } from './clock.js';
 import { compileAssociations, compileSpd, encapsulationsOf, tunnelMtu } from './config/compile.js';
 import { type ConfigDocument, documentOfValue } from './config/document.js';
-import { type ExplainQuery, type Explanation, explain } from './config/explain.js';
+import {
+  type ExplainedSa,
+  type ExplainQuery,
+  type Explanation,
+  explain,
+} from './config/explain.js';
 import type { GatewayConfig } from './config/gateway-config.js';
 import { readConfigFile } from './config/load.js';
 import { parseConfig, wipeConfig } from './config/parse.js';
@@ -140,7 +145,17 @@ export class Gateway extends EventEmitter<GatewayEvents> {
    * @throws UsageError IPSEC_ERR_EXPLAIN_SYNTAX
    */
   async explain(query: ExplainQuery): Promise<Explanation> {
-    return explain(this.daemon.spd, await this.daemon.sas(), query);
+    const associations = (await this.daemon.sas()).map(
+      ({ id, entry, suite, local, remote, encapsulation }): ExplainedSa => ({
+        id,
+        entry,
+        suite,
+        local,
+        remote,
+        encapsulation,
+      }),
+    );
+    return explain(this.daemon.spd, associations, query);
   }
 
   /** The gateway as a whole. */

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { explain } from '../../../../packages/ipsec-node/src/config/explain.js';
 import { openControlSocket } from '../../../../packages/ipsec-node/src/daemon/control-socket.js';
 import type { ViciServer } from '../../../../packages/ipsec-node/src/daemon/vici/server.js';
 import { silentLogger } from '../../../../packages/ipsec-node/src/log.js';
@@ -39,7 +40,7 @@ describe.skipIf(SWANCTL === undefined)("vici, spoken with strongSwan's own swanc
         sas: () => daemon.sas(),
         policies: () => daemon.policies(),
         counters: () => daemon.counters(),
-        explain: async () => ({}),
+        explain: async (query) => explain(daemon.spd, await daemon.sas(), query),
       },
       silentLogger,
     );

@@ -1,6 +1,7 @@
 import {
   explainConfig,
   type Explanation,
+  packetOfQuery,
   parseExplainWords,
   renderExplanation,
 } from '../../config/explain.js';
@@ -48,6 +49,7 @@ function explainFile(
 ): Promise<void> {
   return perform(context, options, async () => {
     const query = parseExplainWords(words);
+    packetOfQuery(query);
     if (options.config === undefined) {
       throw new UsageError(
         'IPSEC_ERR_USAGE',
@@ -66,7 +68,7 @@ function explainLive(
   options: ExplainOptions,
 ): Promise<void> {
   return askGateway(context, options, async (client) => {
-    parseExplainWords(words);
+    packetOfQuery(parseExplainWords(words));
     const { events, reply } = await client.stream(
       'ipsec-node-explain',
       'ipsec-node-explain-entry',
