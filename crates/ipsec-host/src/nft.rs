@@ -148,19 +148,41 @@ pub(crate) async fn commit(
     holds: bool,
 ) -> Result<(), Error> {
     let mut attempt = 1;
+    let mut defragment = Defragment::Alone;
     loop {
         let generation = generation(connection).await?;
-        let transaction = build(connection, ruleset, holds)
+        let transaction = build(connection, ruleset, holds, defragment)
             .await?
             .expect_generation(generation);
         match transaction.commit(connection).await {
             Err(error) if error.is_restart() && attempt < COMMIT_ATTEMPTS_MAX => attempt += 1,
+            Err(error) if defragment == Defragment::Alone && is_unknown_expression(&error) => {
+                defragment = Defragment::WithTracking;
+            }
             Err(error) if error.errno().map(i32::abs) == Some(libc::EPERM) => {
                 return Err(held_or_denied(connection, &ruleset.table, error).await);
             }
             other => return other.map_err(Error::netlink("commit the nftables ruleset")),
         }
     }
+}
+
+/// How the kernel is made to put fragments together before the rules see them. Either expression
+/// switches it on for the namespace by being in a table; no packet ever reaches it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Defragment {
+    /// By `tproxy`: fragments are put together and nothing else happens.
+    Alone,
+    /// By `ct`, where the kernel has no `tproxy`. It also switches on connection tracking: an entry
+    /// for each flow, and drops when its table is full.
+    WithTracking,
+}
+
+fn is_unknown_expression(error: &nlink::Error) -> bool {
+    matches!(
+        error.errno().map(i32::abs),
+        Some(libc::ENOENT | libc::EOPNOTSUPP)
+    )
 }
 
 /// A table that another socket owns answers with the same error as a missing privilege.
@@ -190,6 +212,7 @@ async fn build(
     connection: &Connection<Nftables>,
     ruleset: &Ruleset,
     holds: bool,
+    defragment: Defragment,
 ) -> Result<Transaction, Error> {
     let table = ruleset.table.as_str();
     let mut transaction = connection.transaction();
@@ -241,7 +264,7 @@ async fn build(
     }
     for chain in &ruleset.chains {
         for rule in &chain.rules {
-            transaction = transaction.add_rule(lower_rule(table, &chain.name, rule)?);
+            transaction = transaction.add_rule(lower_rule(table, &chain.name, rule, defragment)?);
         }
     }
     Ok(transaction)
@@ -377,13 +400,18 @@ fn lower_base(base: Base) -> BaseChain {
     chain.policy(Policy::Accept)
 }
 
-fn lower_rule(table: &str, chain: &str, rule: &Rule) -> Result<NftRule, Error> {
+fn lower_rule(
+    table: &str,
+    chain: &str,
+    rule: &Rule,
+    defragment: Defragment,
+) -> Result<NftRule, Error> {
     let mut expressions = Vec::new();
     for condition in &rule.matches {
         lower_match(condition, &mut expressions);
     }
     for statement in &rule.statements {
-        lower_statement(statement, &mut expressions)?;
+        lower_statement(statement, defragment, &mut expressions)?;
     }
     let lowered = NftRule::new(table, chain)
         .family(INET)
@@ -616,7 +644,11 @@ fn interface_meta(way: Way) -> Expr {
     })
 }
 
-fn lower_statement(statement: &Statement, out: &mut Vec<Expr>) -> Result<(), Error> {
+fn lower_statement(
+    statement: &Statement,
+    defragment: Defragment,
+    out: &mut Vec<Expr>,
+) -> Result<(), Error> {
     match statement {
         Statement::Count(name) => out.push(Expr::Objref(ObjrefExpr::Named {
             object_type: ObjectType::Counter,
@@ -644,9 +676,22 @@ fn lower_statement(statement: &Statement, out: &mut Vec<Expr>) -> Result<(), Err
                 len: 2,
             },
         ]),
-        Statement::Defragment => out.push(Expr::Ct {
-            dreg: REGISTER,
-            key: CtKey::State,
+        Statement::Defragment => out.extend(match defragment {
+            Defragment::Alone => vec![
+                Expr::Immediate {
+                    dreg: REGISTER,
+                    data: vec![0, 1],
+                },
+                Expr::Tproxy {
+                    family: 0,
+                    sreg_addr: None,
+                    sreg_port: Some(REGISTER),
+                },
+            ],
+            Defragment::WithTracking => vec![Expr::Ct {
+                dreg: REGISTER,
+                key: CtKey::State,
+            }],
         }),
         Statement::Verdict(verdict) => out.push(Expr::Verdict(lower_verdict(verdict)?)),
     }

@@ -8,7 +8,7 @@
 //!                 search, marks
 //! ```
 //!
-//! The three chains run after conntrack's defragmentation (-400) and destination NAT (-100) and
+//! The three chains run after defragmentation (-400) and destination NAT (-100) and
 //! before source NAT (100): policy sees the addresses of the inside.
 //!
 //! Direction:
@@ -28,7 +28,7 @@
 //! is dropped. Nothing that comes out of the TUN goes back into it then.
 //!
 //! RFC 4301 section 4.4.1: entries are searched in order, the first match wins, and what matches
-//! none is discarded. Connection tracking never decides: it only puts fragments together.
+//! none is discarded. Connection tracking never decides.
 //!
 //! Several owners on one host: each judges what crosses an interface that is outside for it.
 //! What carries another owner's mark, or came out of another owner's TUN, is exempt from the

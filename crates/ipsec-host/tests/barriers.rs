@@ -375,3 +375,256 @@ fn the_mss_is_clamped_both_ways() {
         assert_eq!(found, [1360, 1340]);
     });
 }
+
+#[test]
+fn fragments_meet_port_entries_without_connection_tracking() {
+    in_laboratory(
+        "fragments_meet_port_entries_without_connection_tracking",
+        || {
+            build();
+            sh(
+                "ip -n wan addr add 198.51.100.5/32 dev lo; ip -n wan -6 addr add 2001:db8:aaaa::5/128 dev lo",
+            );
+            let inside = tun("tun0");
+            let port = |action| PolicyEntry {
+                protocol: Some(17),
+                remote_ports: vec![NumberRange {
+                    from: 7000,
+                    to: 7000,
+                }],
+                ..entry("port", "", "", action)
+            };
+            let mut spec = site_spec();
+            spec.entries.insert(1, port(Action::Bypass));
+            spec.entries
+                .insert(2, entry("rest", "", "", Action::Protect));
+            Guard::install(&spec).unwrap();
+            let _v4 = Tool::start("wan", "serve 7000 198.51.100.5");
+            let _v6 = Tool::start("wan", "serve 7000 2001:db8:aaaa::5");
+            for host in ["198.51.100.5", "2001:db8:aaaa::5"] {
+                for netns in ["lan", ""] {
+                    let answer = python(netns, &format!("ask {host} 7000 6000"));
+                    assert!(answer.starts_with("6000 "), "{netns} {host}: {answer}");
+                    let answer = python(netns, &format!("ask {host} 7000 30000"));
+                    assert!(answer.starts_with("30000 "), "{netns} {host}: {answer}");
+                }
+            }
+            assert_eq!(count_tag(&inside.packets(), "xxxx"), 0);
+            let tracked = sh("cat /proc/sys/net/netfilter/nf_conntrack_count");
+            println!(
+                "measured: connections tracked with the guard alone: {}",
+                tracked.trim()
+            );
+            // DISCARD by port catches every fragment, and so does PROTECT.
+            spec.entries[1] = port(Action::Discard);
+            spec.entries[2] = entry("rest", "", "", Action::Bypass);
+            Guard::replace(&spec).unwrap();
+            let outside = Tool::start("wan", "sniff eth0");
+            for netns in ["lan", ""] {
+                let own = if netns.is_empty() { "src=10.1.0.1" } else { "" };
+                python(netns, &format!("udp 198.51.100.5 7000 6000 {own}"));
+                python(netns, "udp 2001:db8:aaaa::5 7000 6000");
+            }
+            settle();
+            assert_eq!(count_tag(&outside.packets(), "in clear"), 0);
+            assert!(dropped("test", "discard_outbound") >= 4);
+        },
+    );
+}
+
+#[test]
+fn a_reload_goes_through_a_wider_guard() {
+    in_laboratory("a_reload_goes_through_a_wider_guard", || {
+        build();
+        let inside = tun("tun0");
+        let outside = Tool::start("wan", "sniff eth0");
+        let mut lan = Tool::start("lan", "send");
+        let mut wan = Tool::start("wan", "send");
+        let policy = |protected: &str, open: &str| BoundarySpec {
+            entries: vec![
+                neighbour_discovery(),
+                entry("protected", "10.1.0.0/24", protected, Action::Protect),
+                entry("open", "10.1.0.0/24", open, Action::Bypass),
+            ],
+            ..site_spec()
+        };
+        let old = policy("10.2.0.0/24", "10.3.0.0/24 10.4.0.0/24");
+        let new = policy("10.3.0.0/24", "10.2.0.0/24 10.4.0.0/24");
+        let mut look = |stage: &str| -> Vec<&str> {
+            [&inside, &outside].iter().for_each(|tool| tool.clear());
+            let hosts = ["10.2.0.9", "10.3.0.9", "10.4.0.9", "10.5.0.9"];
+            lan.send(&hosts.map(|host| udp_packet("10.1.0.2", host, (1, 2), host)));
+            settle();
+            let (tun, clear) = (inside.packets(), outside.packets());
+            let fate = |host: &str| match (count_tag(&tun, host), count_tag(&clear, host)) {
+                (1, 0) => "tun",
+                (0, 1) => "clear",
+                (0, 0) => "drop",
+                other => panic!("{stage}: {host} {other:?}"),
+            };
+            hosts.map(fate).to_vec()
+        };
+        Guard::install(&old).unwrap();
+        assert_eq!(look("old"), ["tun", "clear", "clear", "drop"]);
+        wan.send(&[udp_packet("203.0.113.1", "10.1.0.2", (1, 2), "stranger")]);
+        settle();
+        assert_eq!(dropped("test", "no_match_inbound"), 1);
+        Guard::widen(&old, &new).unwrap();
+        assert_eq!(look("wider"), ["tun", "tun", "clear", "drop"]);
+        Guard::replace(&new).unwrap();
+        assert_eq!(look("new"), ["clear", "tun", "clear", "drop"]);
+        // The counters have not begun again.
+        assert_eq!(dropped("test", "no_match_inbound"), 1);
+        assert_eq!(dropped("test", "no_match_outbound"), 3);
+    });
+}
+
+#[test]
+fn sides_of_the_boundary() {
+    in_laboratory("sides_of_the_boundary", || {
+        build();
+        // A second LAN, and policy that protects everything from the first.
+        sh("ip netns add lan2; ip link add lan1 type veth peer name eth0 netns lan2
+            ip link set lan1 up; ip addr add 10.7.0.1/24 dev lan1; sysctl -qw net.ipv4.conf.lan1.rp_filter=0
+            ip -n lan2 link set eth0 up; ip -n lan2 addr add 10.7.0.2/24 dev eth0
+            ip -n lan2 route add default via 10.7.0.1");
+        let mut inside = tun("tun0");
+        let outside = Tool::start("wan", "sniff eth0");
+        let first = Tool::start("lan", "sniff eth0");
+        let second = Tool::start("lan2", "sniff eth0");
+        let gateway = Tool::start("", "sniff lan0");
+        let mut lan = Tool::start("lan", "send");
+        let mut wan = Tool::start("wan", "send");
+        let names = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect();
+        for (protected, unprotected) in [(&["lan0", "lan1"][..], &["wan0"][..]), (&[], &["wan0"])] {
+            let spec = BoundarySpec {
+                protected_interfaces: names(protected),
+                unprotected_interfaces: names(unprotected),
+                entries: vec![
+                    neighbour_discovery(),
+                    entry("all", "10.1.0.0/24", "0.0.0.0/0", Action::Protect),
+                ],
+                ..site_spec()
+            };
+            Guard::install(&spec).unwrap();
+            [&inside, &outside, &first, &second, &gateway]
+                .iter()
+                .for_each(|tool| tool.clear());
+            // Between two LANs, and to the gateway: not the boundary's business.
+            lan.send(&[udp_packet("10.1.0.2", "10.7.0.2", (1, 2), "neighbours")]);
+            let answer = Tool::start("", "serve 99 10.1.0.1");
+            assert!(python("lan", "ask 10.1.0.1 99 10").starts_with("10 "));
+            drop(answer);
+            // To anywhere else: protected.
+            lan.send(&[udp_packet("10.1.0.2", "203.0.113.5", (1, 2), "anywhere")]);
+            // Decrypted for the LAN: delivered, not sent back.
+            inside.write(&hex(&udp_packet(
+                "203.0.113.5",
+                "10.1.0.2",
+                (1, 2),
+                "decrypted",
+            )));
+            // In clear for the LAN.
+            let before = dropped("test", "cleartext_inbound");
+            wan.send(&[udp_packet("203.0.113.5", "10.1.0.2", (1, 2), "attack")]);
+            settle();
+            assert_eq!(count_tag(&second.packets(), "neighbours"), 1);
+            assert_eq!(count_tag(&inside.packets(), "anywhere"), 1);
+            assert_eq!(count_tag(&first.packets(), "decrypted"), 1);
+            assert_eq!(count_tag(&inside.packets(), "decrypted"), 0);
+            assert_eq!(count_tag(&first.packets(), "attack"), 0);
+            assert_eq!(dropped("test", "cleartext_inbound"), before + 1);
+            assert_eq!(outside.packets().len(), 0);
+        }
+        // Nothing listed: selectors alone.
+        let mut spec = site_spec();
+        spec.protected_interfaces.clear();
+        spec.unprotected_interfaces.clear();
+        Guard::install(&spec).unwrap();
+        [&inside, &outside, &first]
+            .iter()
+            .for_each(|tool| tool.clear());
+        lan.send(&[
+            udp_packet("10.1.0.2", "10.2.0.9", (1, 2), "protected"),
+            udp_packet("10.1.0.2", "198.51.100.9", (1, 2), "bypassed"),
+            udp_packet("10.1.0.2", "203.0.113.9", (1, 2), "discarded"),
+        ]);
+        inside.write(&hex(&udp_packet(
+            "10.2.0.9",
+            "10.1.0.2",
+            (1, 2),
+            "decrypted",
+        )));
+        wan.send(&[
+            udp_packet("198.51.100.9", "10.1.0.2", (1, 2), "answer"),
+            udp_packet("10.2.0.9", "10.1.0.2", (1, 2), "attack"),
+        ]);
+        settle();
+        assert_eq!(count_tag(&inside.packets(), "protected"), 1);
+        assert_eq!(count_tag(&outside.packets(), "bypassed"), 1);
+        assert_eq!(outside.packets().len(), 1);
+        assert_eq!(count_tag(&first.packets(), "answer"), 1);
+        assert_eq!(count_tag(&first.packets(), "decrypted"), 1);
+        assert_eq!(count_tag(&first.packets(), "attack"), 0);
+    });
+}
+
+#[test]
+fn a_large_policy_is_one_transaction() {
+    in_laboratory("a_large_policy_is_one_transaction", || {
+        build();
+        let inside = tun("tun0");
+        let mut spec = site_spec();
+        let count = BoundarySpec::ENTRIES_MAX - 2;
+        spec.entries = (0..count)
+            .map(|index| {
+                let network = format!(
+                    "10.{}.{}.{}/32",
+                    64 + index / 4096,
+                    index / 16 % 256,
+                    index % 16
+                );
+                let action = [Action::Bypass, Action::Discard][index % 2];
+                let mut entry = entry("host", "", &network, action);
+                entry.protocol = Some(17);
+                entry
+            })
+            .collect();
+        spec.entries
+            .push(entry("last", "", "10.2.0.0/24", Action::Protect));
+        // The same as one list: a set of intervals.
+        let list = (0..count).map(|index| {
+            prefix(&format!(
+                "10.{}.{}.{}/32",
+                64 + index / 2048,
+                index / 8 % 256,
+                index % 8 * 2
+            ))
+        });
+        spec.entries.push(PolicyEntry {
+            remote: list.collect(),
+            ..entry("list", "", "", Action::Bypass)
+        });
+        let start = std::time::Instant::now();
+        Guard::install(&spec).unwrap();
+        println!(
+            "measured: {} entries installed in {} ms",
+            spec.entries.len(),
+            start.elapsed().as_millis()
+        );
+        let start = std::time::Instant::now();
+        Guard::replace(&spec).unwrap();
+        println!("measured: replaced in {} ms", start.elapsed().as_millis());
+        let start = std::time::Instant::now();
+        assert_eq!(Guard::verify(&spec).unwrap(), []);
+        println!("measured: verified in {} ms", start.elapsed().as_millis());
+        let mut lan = Tool::start("lan", "send");
+        lan.send(&[udp_packet("10.1.0.2", "10.2.0.9", (1, 2), "last of all")]);
+        settle();
+        assert_eq!(count_tag(&inside.packets(), "last of all"), 1);
+        spec.entries
+            .push(entry("one too many", "", "", Action::Bypass));
+        assert!(Guard::install(&spec).is_err());
+        assert!(Guard::remove("test").unwrap().nft_table);
+    });
+}

@@ -108,6 +108,10 @@ fn policy(random: &mut Random) -> Vec<PolicyEntry> {
         }
         entries.push(entry);
     }
+    if !random.one_in(3) {
+        let action = [Action::Protect, Action::Bypass][random.below(2) as usize];
+        entries.push(PolicyEntry::any("rest", action));
+    }
     entries
 }
 

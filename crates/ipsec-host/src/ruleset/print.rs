@@ -235,9 +235,7 @@ impl Display for Statement {
                 )
             }
             Statement::ClampMss(bytes) => write!(f, "tcp option maxseg size set {bytes}"),
-            Statement::Defragment => {
-                write!(f, "ct state invalid,untracked,new,related,established")
-            }
+            Statement::Defragment => write!(f, "tproxy to :1"),
             Statement::Verdict(Verdict::Accept) => write!(f, "accept"),
             Statement::Verdict(Verdict::Drop) => write!(f, "drop"),
             Statement::Verdict(Verdict::Return) => write!(f, "return"),

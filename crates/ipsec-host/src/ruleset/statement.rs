@@ -131,8 +131,7 @@ pub(crate) enum Statement {
         value: u32,
     },
     ClampMss(u16),
-    /// Reads the state of the connection and does nothing: it makes the kernel put fragments
-    /// together in this namespace.
+    /// Makes the kernel put fragments together in this namespace, by being there.
     Defragment,
     Verdict(Verdict),
 }
