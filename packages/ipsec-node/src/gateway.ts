@@ -14,10 +14,10 @@ import { readConfigFile } from './config/load.js';
 import { parseConfig, wipeConfig } from './config/parse.js';
 import type { GatewayConfigInput } from './config/schema.js';
 import { hostSecretSource } from './config/secret-source.js';
-import { requirePrivileges } from './daemon/capabilities.js';
+import { requirePrivileges } from './daemon/host/capabilities.js';
 import { openControlSocket, requireFreeControlSocket } from './daemon/control-socket.js';
 import { Daemon, type DaemonEvents } from './daemon/daemon.js';
-import { hostInterfaceSides, interfaceMtu } from './daemon/interface-sides.js';
+import { hostInterfaceSides, interfaceMtu } from './daemon/host/interface-sides.js';
 import type {
   CountersSnapshot,
   GatewayStatus,
@@ -26,8 +26,8 @@ import type {
 } from './daemon/snapshot.js';
 import { packageVersion } from './daemon/version.js';
 import type { ViciServer } from './daemon/vici/server.js';
-import type { HostAccess } from './daemon/guard.js';
-import type { Finding } from './daemon/doctor.js';
+import type { HostAccess } from './daemon/host/guard.js';
+import type { Finding } from './daemon/host/doctor.js';
 import type { Dataplane, DataplaneOptions } from './dataplane/dataplane.js';
 import { ResourceError } from './errors.js';
 import { type Logger, silentLogger } from './log.js';

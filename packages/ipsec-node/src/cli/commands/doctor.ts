@@ -1,9 +1,9 @@
 import { encapsulationsOf } from '../../config/compile.js';
 import type { GatewayConfig } from '../../config/gateway-config.js';
 import { DEFAULTS } from '../../config/defaults.js';
-import { type DoctorSubject, examineHost, type Finding } from '../../daemon/doctor.js';
-import { thisHost } from '../../daemon/host-files.js';
-import { hostInterfaceSides } from '../../daemon/interface-sides.js';
+import { type DoctorSubject, examineHost, type Finding } from '../../daemon/host/doctor.js';
+import { thisHost } from '../../daemon/host/files.js';
+import { hostInterfaceSides } from '../../daemon/host/interface-sides.js';
 import { probeSocket } from '../../daemon/vici/socket-path.js';
 import { dataplaneOptionsOf, nativeModule } from '../../gateway.js';
 import { IpsecError } from '../../errors.js';

@@ -1,6 +1,6 @@
 import { compileSpd } from '../../config/compile.js';
-import { requirePrivileges } from '../../daemon/capabilities.js';
-import { type GuardReport, protectedTraffic } from '../../daemon/guard.js';
+import { requirePrivileges } from '../../daemon/host/capabilities.js';
+import { type GuardReport, protectedTraffic } from '../../daemon/host/guard.js';
 import { probeSocket } from '../../daemon/vici/socket-path.js';
 import { ResourceError, UsageError } from '../../errors.js';
 import { dataplaneOptionsOf, nativeModule } from '../../gateway.js';

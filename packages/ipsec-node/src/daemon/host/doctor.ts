@@ -10,7 +10,7 @@ import {
   neededCapabilities,
   tunDeviceFault,
 } from './capabilities.js';
-import type { HostFiles } from './host-files.js';
+import type { HostFiles } from './files.js';
 import { portFindings } from './ports-in-use.js';
 
 /** One thing that was looked at. */
@@ -67,7 +67,6 @@ const kernel: Check = (host) => {
   for (const [what, wantedMajor, wantedMinor] of [
     ['UDP segmentation offload (GSO)', 4, 18],
     ['UDP receive offload (GRO)', 5, 0],
-    ['TUN with UDP segmentation (USO)', 6, 2],
   ] as const) {
     findings.push(
       atLeast(wantedMajor, wantedMinor)

@@ -1,5 +1,5 @@
-import type { DataplaneOptions, SpdValue } from '../dataplane/dataplane.js';
-import { formatSelector } from '../spd/selector.js';
+import type { DataplaneOptions, SpdValue } from '../../dataplane/dataplane.js';
+import { formatSelector } from '../../spd/selector.js';
 
 /** What a guard is made of: the names and interfaces of the gateway, and its whole policy. */
 export interface GuardRequest {

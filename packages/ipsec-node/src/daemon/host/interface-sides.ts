@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
-import { type AddressRange, rangeContains } from '../net/address-range.js';
-import { maxAddress, parseIpAddress } from '../net/ip-address.js';
+import { type AddressRange, rangeContains } from '../../net/address-range.js';
+import { maxAddress, parseIpAddress } from '../../net/ip-address.js';
 
 /** One route of a kernel table: where it leads and through which interface. */
 export interface Route {

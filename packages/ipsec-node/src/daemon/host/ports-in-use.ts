@@ -1,5 +1,5 @@
 import type { DoctorSubject, Finding } from './doctor.js';
-import type { HostFiles } from './host-files.js';
+import type { HostFiles } from './files.js';
 
 /** Most processes whose sockets are looked through for the owner of a port. */
 const PROCESS_COUNT_MAX = 4096;

@@ -1,5 +1,5 @@
 import { accessSync, constants, readFileSync, statSync } from 'node:fs';
-import { ResourceError } from '../errors.js';
+import { ResourceError } from '../../errors.js';
 
 /** Linux capabilities that the gateway needs, by their bit (capabilities(7)). */
 const CAPABILITIES = {
