@@ -9,8 +9,8 @@ describe('a secret', () => {
   it('does not print, in whatever way', () => {
     const secret = new Secret(bytes, 'file x');
     const texts = [
-      `${secret}`,
       String(secret),
+      secret.toString(),
       JSON.stringify({ secret }),
       inspect(secret, { showHidden: true, depth: 9 }),
       inspect({ deep: [secret] }, { depth: 9 }),

@@ -1,5 +1,5 @@
 /** Building blocks of the schema: fields that say in words what they accept. */
-import { z } from 'zod';
+import type { z } from 'zod';
 
 /** What is written about a field, for people and for editors. */
 export interface FieldDoc {

@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { SPI_MAX, SPI_MIN } from '../sad/spi.js';
 import { SUITE_NAMES } from '../sad/suite.js';
 import { BUILTIN_REASONS } from '../spd/builtin.js';
-import { BUILTIN_NAMES } from '../spd/builtin-name.js';
+import type { BuiltinName } from '../spd/builtin-name.js';
 import {
   ASSOCIATIONS_MAX,
   DEFAULTS,
@@ -78,7 +78,7 @@ export const offloadShape = {
   udpGro: offloadField('UDP generic receive offload: a run of packets in one receive.'),
 };
 
-const builtinField = (name: (typeof BUILTIN_NAMES)[number]) =>
+const builtinField = (name: BuiltinName) =>
   optional(z.boolean(), {
     description: `Built-in BYPASS entries at the head of the policy. ${BUILTIN_REASONS[name]}`,
     accepted: BOOLEAN_ACCEPTED,
@@ -93,7 +93,7 @@ export const builtinShape = {
   dhcpv4: builtinField('dhcpv4'),
   dhcpv6: builtinField('dhcpv6'),
   'path-mtu': builtinField('path-mtu'),
-} satisfies Record<(typeof BUILTIN_NAMES)[number], z.ZodType>;
+} satisfies Record<BuiltinName, z.ZodType>;
 
 const udpPort = z.int().min(1).max(65_535);
 

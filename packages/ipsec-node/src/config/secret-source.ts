@@ -77,7 +77,7 @@ function readSecretFile(path: string): SecretReading {
     if (code === 'EACCES' || code === 'EPERM') {
       return { ok: false, denied: true, reason: 'this user may not read it' };
     }
-    return fail(`it cannot be read (${String(code ?? 'unknown error')})`);
+    return fail(`it cannot be read (${typeof code === 'string' ? code : 'unknown error'})`);
   }
 }
 

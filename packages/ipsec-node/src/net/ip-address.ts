@@ -75,7 +75,7 @@ function parseIpv6(text: string): bigint | null {
   const missing = 8 - head.length - tail.length;
   // RFC 4291 section 2.2: "::" stands for one or more groups of zeroes.
   if (halves.length === 1 ? missing !== 0 : missing < 1) return null;
-  const groups = [...head, ...new Array<number>(missing).fill(0), ...tail];
+  const groups = [...head, ...Array.from({ length: missing }, () => 0), ...tail];
   return groups.reduce((value, group) => (value << 16n) | BigInt(group), 0n);
 }
 
