@@ -42,7 +42,7 @@ export const usage = `npm run bench -- [options]
   --no-small               leaves the 64-byte UDP packets out
   --congestion NAME        TCP congestion control (the host's)
   --quiet-wait S           waits up to S seconds before each scenario while the machine is busy (0)
-  --assert                 exit 1 where a required ratio is missed
+  --assert                 exit 1 where a required ratio is missed or was not measured
   --no-results             writes no file into bench/results
 `;
 
