@@ -2,6 +2,8 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { runProgram } from '../../../packages/ipsec-node/src/cli/program.js';
+import type { Dataplane } from '../../../packages/ipsec-node/src/dataplane/dataplane.js';
+import { Gateway } from '../../../packages/ipsec-node/src/gateway.js';
 import { type Clock, systemClock } from '../../../packages/ipsec-node/src/clock.js';
 
 /** What one command line did. */
@@ -18,6 +20,9 @@ export interface CliSetting {
   /** Receives the handler of signals that a command installs. */
   readonly onSignal?: (raise: (signal: NodeJS.Signals) => void) => void;
   readonly onOut?: (text: string) => void;
+  readonly onExitNow?: (code: number) => void;
+  /** The dataplane of `up`. */
+  readonly dataplane?: Dataplane;
 }
 
 /** Runs a command line inside this process. */
@@ -41,7 +46,12 @@ export async function cli(args: readonly string[], setting: CliSetting = {}): Pr
       setting.onSignal?.(handler);
       return () => {};
     },
-    exitNow: () => {},
+    exitNow: (code) => setting.onExitNow?.(code),
+    openGateway: (file, options) =>
+      Gateway.open(
+        file,
+        setting.dataplane === undefined ? options : { ...options, dataplane: setting.dataplane },
+      ),
   });
   return { exitCode, out, err };
 }

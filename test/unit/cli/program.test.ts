@@ -36,6 +36,7 @@ describe('command line', () => {
       clock: systemClock,
       onSignal: () => () => {},
       exitNow: () => {},
+      openGateway: () => Promise.reject(new Error('not asked for')),
       exitCode: 0,
     });
     const names = program.commands.map((command) => command.name());

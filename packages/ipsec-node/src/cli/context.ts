@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import type { Clock } from '../clock.js';
+import type { Gateway, GatewayOptions } from '../gateway.js';
 import { EXIT, type ExitCode, reportError } from './refusal.js';
 import type { Terminal } from './terminal.js';
 
@@ -7,6 +8,8 @@ import type { Terminal } from './terminal.js';
 export interface CliContext {
   readonly terminal: Terminal;
   readonly clock: Clock;
+  /** `Gateway.open`; a test gives one over another dataplane. */
+  readonly openGateway: (file: string, options: GatewayOptions) => Promise<Gateway>;
   /** Calls the handler for every SIGINT, SIGTERM and SIGHUP until the returned function is called. */
   readonly onSignal: (handler: (signal: NodeJS.Signals) => void) => () => void;
   /** Ends the process without waiting for anything. */

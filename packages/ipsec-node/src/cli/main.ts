@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { systemClock } from '../clock.js';
+import { Gateway } from '../gateway.js';
 import { runProgram } from './program.js';
 import { processTerminal } from './terminal.js';
 
@@ -14,6 +15,7 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 process.exitCode = await runProgram(process.argv.slice(2), {
   terminal: processTerminal(),
   clock: systemClock,
+  openGateway: (file, options) => Gateway.open(file, options),
   onSignal: (handler) => {
     for (const signal of SIGNALS) process.on(signal, handler);
     return () => {

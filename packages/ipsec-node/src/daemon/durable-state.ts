@@ -101,18 +101,23 @@ export class DurableState {
    * @throws ResourceError where a key has too few numbers left, or the disk refuses.
    */
   async begin(sas: readonly DurableSa[]): Promise<readonly Reservation[]> {
-    const reservations = sas.map((sa) => this.reserveFirst(sa));
+    const outboundUsed = this.outboundUsedByKey();
+    const reservations = sas.map((sa) => this.reserveFirst(sa, outboundUsed));
     await this.persist();
     return reservations;
   }
 
-  private reserveFirst(sa: DurableSa): Reservation {
+  private reserveFirst(sa: DurableSa, outboundUsed: ReadonlyMap<string, bigint>): Reservation {
     const keyDigest = digestOfKey(sa.key);
     const record = { direction: sa.id.direction, spi: sa.id.spi, suite: sa.suite, keyDigest };
     const recordKey = recordKeyOf(record);
     const sequenceMax = sa.esn ? SEQUENCE_MAX_64 : SEQUENCE_MAX_32;
     this.refuseSharedKey(sa.id, keyDigest);
-    const upTo = this.usedUpTo(sa.id.direction, keyDigest, recordKey);
+    // The SPI is in what the ICV covers (RFC 4106 section 5), so inbound it is part of the name.
+    const upTo =
+      sa.id.direction === 'outbound'
+        ? (outboundUsed.get(keyDigest) ?? 0n)
+        : (this.records.get(recordKey)?.upTo ?? 0n);
     const block = sa.id.direction === 'outbound' ? OUTBOUND_BLOCK : INBOUND_BLOCK;
     if (sequenceMax - upTo < block) throw exhausted(sa.id, sequenceMax - upTo, sa.esn);
     if (!this.records.has(recordKey) && this.records.size >= RECORD_COUNT_MAX) {
@@ -133,18 +138,16 @@ export class DurableState {
   }
 
   /**
-   * What was used under this key. The nonce of a packet comes from key and number alone (RFC 4106
-   * section 3.1), so for outbound SAs neither another SPI nor another suite name makes a key new.
-   * The SPI is in what the ICV covers (RFC 4106 section 5), so inbound it does.
+   * What was used under each outbound key. The nonce of a packet comes from key and number alone
+   * (RFC 4106 section 3.1), so neither another SPI nor another suite name makes a key new.
    */
-  private usedUpTo(direction: SaId['direction'], keyDigest: string, recordKey: string): bigint {
-    if (direction === 'inbound') return this.records.get(recordKey)?.upTo ?? 0n;
-    let upTo = 0n;
-    for (const record of this.records.values()) {
-      const same = record.direction === 'outbound' && record.keyDigest === keyDigest;
-      if (same && record.upTo > upTo) upTo = record.upTo;
+  private outboundUsedByKey(): ReadonlyMap<string, bigint> {
+    const used = new Map<string, bigint>();
+    for (const { direction, keyDigest, upTo } of this.records.values()) {
+      if (direction !== 'outbound') continue;
+      used.set(keyDigest, greatest(upTo, used.get(keyDigest) ?? 0n));
     }
-    return upTo;
+    return used;
   }
 
   private refuseSharedKey(id: SaId, keyDigest: string): void {

@@ -1,6 +1,5 @@
 import { execFile } from 'node:child_process';
 import { Option } from 'commander';
-import { Gateway } from '../../gateway.js';
 import { createLogger, type Logger, LOG_LEVELS, type LogLevel } from '../../log.js';
 import {
   type CliContext,
@@ -47,7 +46,7 @@ async function up(context: CliContext, options: UpOptions): Promise<ExitCode> {
   const log = createLogger(options.logLevel, logLines(terminal, clock, asJson));
   const stop = stopRequests(context, log);
   try {
-    const gateway = await Gateway.open(options.config, { log, clock });
+    const gateway = await context.openGateway(options.config, { log, clock });
     gateway.once('fault', () => stop.request('a worker of the datapath ended', EXIT.failure));
     const { name, facts, saCount, policyCount, control } = gateway.status();
     for (const note of facts.notes) log.info(note);
