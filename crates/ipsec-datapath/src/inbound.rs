@@ -122,9 +122,11 @@ pub fn open_run(
         counters.count(Counter::ReplayCommits, 1);
         sa.counters().show_sequence_number(sa.window.top());
         if sa.window.top() >= sa.ask_at {
-            sa.ask_at = u64::MAX;
             notice.ask_for_more = notice.ask_for_more.max(Some(sa.window.top()));
         }
+    }
+    if notice.ask_for_more.is_some() && !sa.may_ask(now_ms) {
+        notice.ask_for_more = None;
     }
     // Step 6: what came out, and whether this SA may bring it.
     let (mut packets, mut bytes) = (0, 0);

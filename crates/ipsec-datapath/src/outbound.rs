@@ -35,6 +35,7 @@ impl OutboundView {
             generation,
             spd,
             sas,
+            tunnels,
             by_entry,
         }
     }

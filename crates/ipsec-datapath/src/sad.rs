@@ -5,7 +5,9 @@ mod inbound_sa;
 mod outbound_sa;
 pub mod sequence_number;
 
-pub use inbound_sa::{InboundSa, InboundSaParameters};
+pub use inbound_sa::{
+    InboundSa, InboundSaParameters, RESERVATION_AHEAD_MAX, RESERVATION_AHEAD_MIN,
+};
 pub use outbound_sa::{OutboundSa, OutboundSaParameters};
 
 use crate::limits::SPI_MIN;

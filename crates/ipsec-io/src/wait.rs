@@ -55,10 +55,8 @@ fn wait(fds: &[BorrowedFd<'_>], events: PollFlags, timeout: Option<Duration>) ->
     let Some(first) = fds.first() else {
         return Ok(());
     };
-    let mut list = [PollFd::new(*first, events); WAIT_COUNT_MAX];
-    for (slot, fd) in list.iter_mut().zip(fds) {
-        *slot = PollFd::new(*fd, events);
-    }
+    let mut list: [PollFd<'_>; WAIT_COUNT_MAX] =
+        std::array::from_fn(|index| PollFd::new(*fds.get(index).unwrap_or(first), events));
     match poll(&mut list[..fds.len().min(WAIT_COUNT_MAX)], timeout) {
         Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
         Err(errno) => Err(errno.into()),

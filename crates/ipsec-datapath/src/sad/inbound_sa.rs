@@ -37,6 +37,10 @@ pub struct InboundSa {
     pub(crate) reserved_up_to: u64,
     pub(crate) ask_at: u64,
     pub(crate) used: bool,
+    /// How far ahead the durable bound was put last, and when.
+    ahead: u64,
+    asked_ms: Option<u64>,
+    unanswered: bool,
     spi: u32,
     entry: Arc<str>,
     counters: Arc<SaCounters>,
@@ -60,6 +64,9 @@ impl InboundSa {
             reserved_up_to: u64::MAX,
             ask_at: u64::MAX,
             used: false,
+            ahead: RESERVATION_AHEAD_MIN,
+            asked_ms: None,
+            unanswered: false,
             spi: parameters.spi,
             entry: parameters.entry.into(),
             counters,
@@ -93,9 +100,36 @@ impl InboundSa {
         (self.reserved_up_to != u64::MAX).then_some(self.reserved_up_to)
     }
 
+    /// How far ahead of the window the durable bound is to be put: about two seconds of traffic. It
+    /// doubles while it is used up within a second and halves when it lasts for ten. A restarted
+    /// receiver refuses what lies below the bound, so it must not be far; a busy one must not wait
+    /// for the disk, so it must not be near.
+    pub fn reservation_ahead(&mut self, now_ms: u64) -> u64 {
+        match self
+            .asked_ms
+            .map(|asked_ms| now_ms.saturating_sub(asked_ms))
+        {
+            Some(0..=1_000) => self.ahead = (self.ahead * 2).min(RESERVATION_AHEAD_MAX),
+            Some(10_001..) => self.ahead = (self.ahead / 2).max(RESERVATION_AHEAD_MIN),
+            Some(_) | None => {}
+        }
+        self.asked_ms = Some(now_ms);
+        self.ahead
+    }
+
+    /// Whether the control plane may be asked: not while it has a question to answer, unless that
+    /// one may have been lost.
+    pub(crate) fn may_ask(&mut self, now_ms: u64) -> bool {
+        let lost = self
+            .asked_ms
+            .is_none_or(|asked_ms| now_ms.saturating_sub(asked_ms) >= ASK_AGAIN_MS);
+        !std::mem::replace(&mut self.unanswered, true) || lost
+    }
+
     /// Numbers up to `up_to` are durably accounted for and may be accepted.
     pub fn confirm(&mut self, up_to: u64) {
         self.reserved_up_to = up_to;
+        self.unanswered = false;
         // Asked when half of what is ahead is used; the new bound is twice as far when that was quick.
         self.ask_at = match up_to {
             u64::MAX => u64::MAX,
@@ -103,3 +137,10 @@ impl InboundSa {
         };
     }
 }
+
+/// A burst of this many packets needs no disk: a TCP slow start's first round trips.
+pub const RESERVATION_AHEAD_MIN: u64 = 1 << 10;
+/// Two seconds at half a million packets a second.
+pub const RESERVATION_AHEAD_MAX: u64 = 1 << 20;
+/// A question that was not answered for so long is asked again.
+const ASK_AGAIN_MS: u64 = 100;

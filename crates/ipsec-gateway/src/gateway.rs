@@ -1,0 +1,658 @@
+//! The one public type of the crate: opens devices, starts workers, takes the verbs of the seam.
+
+use crate::boundary::{Boundary, BoundaryOptions};
+use crate::event::{EventReceiver, EventSender, channel};
+use crate::inbound_worker::{InboundCommand, InboundWorker};
+use crate::limits::{JOIN_WAIT, TUN_QUEUE_PACKETS};
+use crate::outbound_worker::{OutboundCommand, OutboundWorker};
+use crate::sockets::Sockets;
+use crate::worker::WorkerHandle;
+use ipsec_datapath::outbound::{Outbound, OutboundView};
+use ipsec_datapath::sad::{InboundSa, OutboundSa, SaCounters};
+use ipsec_datapath::spd::{Spd, SpdEntry, SpdError};
+use ipsec_datapath::tunnel_header::{Encapsulation, TunnelHeader};
+use ipsec_datapath::udp_encapsulation::NON_ESP_MARKER_LEN;
+use ipsec_datapath::{Counter, Counters, DropReason};
+use ipsec_host as host;
+use ipsec_io::OpenError;
+use ipsec_io::network::{NetworkQueue, SocketKind, SocketNetwork, SocketOptions, Target};
+use ipsec_io::tun::{LinuxTun, TunOptions};
+use ring::rand::{SecureRandom, SystemRandom};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::mpsc::channel as reply_channel;
+use std::time::Instant;
+
+/// How to open a gateway.
+#[derive(Clone, Debug)]
+pub struct GatewayOptions {
+    /// Name, TUN, interfaces, ports.
+    pub boundary: BoundaryOptions,
+    /// Whether the guard is installed at all.
+    pub guard: bool,
+    /// Addresses to listen on.
+    pub listen: Vec<IpAddr>,
+    /// UDP port of encapsulation.
+    pub port: u16,
+    /// Open UDP sockets.
+    pub udp: bool,
+    /// Open raw ESP sockets.
+    pub esp: bool,
+    /// Ask for segmentation offload on the TUN.
+    pub tun_segmentation: bool,
+    /// Ask for it on sending UDP.
+    pub udp_gso: bool,
+    /// Ask for merged receives of UDP.
+    pub udp_gro: bool,
+    /// Leave TUN and guard in place when closed.
+    pub keep_guard: bool,
+}
+
+/// What was opened.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// Segmentation offload on the TUN.
+    pub tun_segmentation: bool,
+    /// On sending UDP.
+    pub udp_gso: bool,
+    /// Merged receives.
+    pub udp_gro: bool,
+    /// One sentence for each thing that is not as it could be.
+    pub notes: Vec<String>,
+    /// A guard of an earlier run is there.
+    pub guard_found: bool,
+}
+
+/// A verb failed.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// A device or socket.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The host's network stack.
+    #[error(transparent)]
+    Host(#[from] host::Error),
+    /// The policy.
+    #[error(transparent)]
+    Spd(#[from] SpdError),
+    /// A thread or descriptor of ours.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    /// The SPI is taken in this direction.
+    #[error("an SA with SPI {0:#010x} exists")]
+    SaExists(u32),
+    /// There is no such SA.
+    #[error("no SA with SPI {0:#010x}")]
+    NoSuchSa(u32),
+    /// The SA names an entry that the SPD does not have.
+    #[error("no SPD entry is named {0}")]
+    NoSuchEntry(String),
+    /// No socket for the SA's encapsulation and family was opened.
+    #[error("no socket for {0}: add the address family or the encapsulation to what is opened")]
+    NoSocket(String),
+    /// The gateway was closed, or the worker has ended.
+    #[error("the datapath is closed")]
+    Closed,
+}
+
+/// One SA as the control plane sees it.
+#[derive(Clone, Debug)]
+pub struct SaRow {
+    /// Direction.
+    pub outbound: bool,
+    /// SPI.
+    pub spi: u32,
+    /// SPD entry.
+    pub entry: String,
+    /// Last number used, or right edge of the window.
+    pub sequence_number: u64,
+    /// Durable bound.
+    pub reserved_up_to: Option<u64>,
+    /// Packets.
+    pub packets: u64,
+    /// Bytes of inner packets.
+    pub bytes: u64,
+    /// Since it was added.
+    pub age_ms: u64,
+    /// Since its last packet.
+    pub idle_ms: Option<u64>,
+    /// Refusals by reason, only those that occurred.
+    pub drops: Vec<(DropReason, u64)>,
+}
+
+/// All counters, workers added up.
+#[derive(Clone, Debug, Default)]
+pub struct CounterSnapshot {
+    /// By name.
+    pub counters: Vec<(&'static str, u64)>,
+    /// Refusals by name, the guard's included.
+    pub drops: Vec<(String, u64)>,
+}
+
+struct OutboundRow {
+    sa: Arc<OutboundSa>,
+    tunnel: TunnelHeader,
+    added_ms: u64,
+}
+
+struct InboundRow {
+    entry: String,
+    counters: Arc<SaCounters>,
+    reserved_up_to: Option<u64>,
+    added_ms: u64,
+}
+
+/// A running datapath.
+pub struct Gateway {
+    options: GatewayOptions,
+    outbound: WorkerHandle<OutboundCommand>,
+    inbound: WorkerHandle<InboundCommand>,
+    counters: [Arc<Counters>; 2],
+    events: Option<EventSender>,
+    sockets: Sockets<SocketNetwork>,
+    boundary: Option<Boundary>,
+    watcher: Option<host::Watcher>,
+    spd: Arc<Spd>,
+    generation: u64,
+    outbound_sas: Vec<OutboundRow>,
+    inbound_sas: BTreeMap<u32, InboundRow>,
+    started: Instant,
+    closed: bool,
+}
+
+impl Gateway {
+    /// Opens devices and sockets and starts the workers with an empty policy, which lets nothing
+    /// through.
+    pub fn open(options: GatewayOptions) -> Result<(Self, Facts, EventReceiver), GatewayError> {
+        let mut notes = Vec::new();
+        let guard_found = options.guard
+            && host::Guard::owners()
+                .unwrap_or_default()
+                .contains(&options.boundary.owner);
+        let (tun, tun_segmentation) = open_tun(&options)?;
+        configure_link(&options, &mut notes)?;
+        let sockets = open_sockets(&options)?;
+        let udp = sockets.udp_v4.as_ref().or(sockets.udp_v6.as_ref());
+        let facts = Facts {
+            tun_segmentation,
+            udp_gso: udp.is_some_and(SocketNetwork::gso),
+            udp_gro: udp.is_some_and(SocketNetwork::gro),
+            notes: note_offloads(notes, &options, tun_segmentation, udp),
+            guard_found,
+        };
+        let (events, receiver) = channel();
+        let started = Instant::now();
+        let counters = [Arc::new(Counters::default()), Arc::new(Counters::default())];
+        let spd = Arc::new(Spd::compile(0, Vec::new())?);
+        let view = Arc::new(OutboundView::new(0, Arc::clone(&spd), Vec::new()));
+        let outbound = OutboundWorker::new(
+            tun.clone(),
+            sockets.clone(),
+            Outbound::new(view, seeds()?),
+            Arc::clone(&counters[0]),
+            events.clone(),
+        );
+        let inbound = InboundWorker::new(
+            tun,
+            sockets.clone(),
+            (options.port, tun_segmentation),
+            Arc::clone(&counters[1]),
+            events.clone(),
+        );
+        let gateway = Self {
+            outbound: WorkerHandle::start("ipsec-out", outbound, started, events.clone())?,
+            inbound: WorkerHandle::start("ipsec-in", inbound, started, events.clone())?,
+            counters,
+            events: Some(events),
+            sockets,
+            boundary: options
+                .guard
+                .then(|| Boundary::new(options.boundary.clone())),
+            watcher: None,
+            spd,
+            generation: 0,
+            outbound_sas: Vec::new(),
+            inbound_sas: BTreeMap::new(),
+            started,
+            closed: false,
+            options,
+        };
+        Ok((gateway, facts, receiver))
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    /// Replaces the policy: a guard as strict as both, the workers, the exact guard. `true`: a guard
+    /// of an earlier run was taken over.
+    pub fn replace_spd(
+        &mut self,
+        version: u64,
+        entries: Vec<(SpdEntry, bool)>,
+    ) -> Result<bool, GatewayError> {
+        let plain = entries.iter().map(|(entry, _)| entry.clone()).collect();
+        let spd = Arc::new(Spd::compile(version, plain)?);
+        let mut took_over = false;
+        // The watcher would put back the old guard.
+        self.watcher = None;
+        if let Some(boundary) = &mut self.boundary {
+            took_over = boundary.begin(&entries)?.took_over();
+        }
+        self.spd = spd;
+        self.publish()?;
+        self.finish_boundary()?;
+        Ok(took_over)
+    }
+
+    fn finish_boundary(&mut self) -> Result<(), GatewayError> {
+        if let Some(boundary) = &mut self.boundary {
+            boundary.finish()?;
+        }
+        self.watch()
+    }
+
+    /// Watches the guard and puts it back.
+    fn watch(&mut self) -> Result<(), GatewayError> {
+        Ok(())
+    }
+
+    /// Gives the outbound worker policy and SAs as they are, and waits until it has them.
+    fn publish(&mut self) -> Result<(), GatewayError> {
+        self.generation += 1;
+        let sas = self
+            .outbound_sas
+            .iter()
+            .map(|row| (Arc::clone(&row.sa), row.tunnel))
+            .collect();
+        let view = Arc::new(OutboundView::new(
+            self.generation,
+            Arc::clone(&self.spd),
+            sas,
+        ));
+        let (reply, answer) = reply_channel();
+        if !self.outbound.send(OutboundCommand::Replace(view, reply)) {
+            return Err(GatewayError::Closed);
+        }
+        answer.recv().map_err(|_| GatewayError::Closed)
+    }
+
+    /// Adds an outbound SA.
+    pub fn add_outbound(&mut self, sa: OutboundSa) -> Result<(), GatewayError> {
+        if self
+            .outbound_sas
+            .iter()
+            .any(|row| row.sa.spi() == sa.spi() && row.tunnel.remote == sa.tunnel().remote)
+        {
+            return Err(GatewayError::SaExists(sa.spi()));
+        }
+        self.check_entry(sa.entry())?;
+        let tunnel = *sa.tunnel();
+        if self.sockets.for_tunnel(&tunnel).is_none() {
+            let kind = match tunnel.encapsulation {
+                Encapsulation::Udp { .. } => "UDP",
+                Encapsulation::Esp => "raw ESP",
+            };
+            return Err(GatewayError::NoSocket(format!(
+                "{kind} to {}",
+                tunnel.remote
+            )));
+        }
+        self.outbound_sas.push(OutboundRow {
+            sa: Arc::new(sa),
+            tunnel,
+            added_ms: self.now_ms(),
+        });
+        self.publish()?;
+        let mut watched = false;
+        if let Some(boundary) = &mut self.boundary {
+            let before = boundary.spec();
+            boundary.add_peer(tunnel.remote)?;
+            watched = boundary.spec() != before;
+        }
+        if watched { self.watch() } else { Ok(()) }
+    }
+
+    /// Adds an inbound SA.
+    pub fn add_inbound(&mut self, sa: InboundSa) -> Result<(), GatewayError> {
+        self.check_entry(sa.entry())?;
+        let spi = sa.spi();
+        let row = InboundRow {
+            entry: sa.entry().to_string(),
+            counters: Arc::clone(sa.counters()),
+            reserved_up_to: sa.reserved_up_to(),
+            added_ms: self.now_ms(),
+        };
+        let (reply, answer) = reply_channel();
+        if !self.inbound.send(InboundCommand::Add(Box::new(sa), reply)) {
+            return Err(GatewayError::Closed);
+        }
+        if !answer.recv().map_err(|_| GatewayError::Closed)? {
+            return Err(GatewayError::SaExists(spi));
+        }
+        self.inbound_sas.insert(spi, row);
+        Ok(())
+    }
+
+    fn check_entry(&self, entry: &str) -> Result<(), GatewayError> {
+        match self.spd.position(entry) {
+            Some(_) => Ok(()),
+            None => Err(GatewayError::NoSuchEntry(entry.to_owned())),
+        }
+    }
+
+    /// Confirms a durable reservation.
+    pub fn reserve(&mut self, outbound: bool, spi: u32, up_to: u64) -> Result<(), GatewayError> {
+        if outbound {
+            let row = self.outbound_sas.iter().find(|row| row.sa.spi() == spi);
+            row.ok_or(GatewayError::NoSuchSa(spi))?
+                .sa
+                .sequence()
+                .confirm(up_to);
+            return Ok(());
+        }
+        let row = self
+            .inbound_sas
+            .get_mut(&spi)
+            .ok_or(GatewayError::NoSuchSa(spi))?;
+        row.reserved_up_to = Some(up_to);
+        if self.inbound.send(InboundCommand::Confirm(spi, up_to)) {
+            Ok(())
+        } else {
+            Err(GatewayError::Closed)
+        }
+    }
+
+    /// A new peer endpoint of an outbound SA.
+    pub fn update_endpoint(&mut self, spi: u32, remote: SocketAddr) -> Result<(), GatewayError> {
+        let row = self
+            .outbound_sas
+            .iter_mut()
+            .find(|row| row.sa.spi() == spi)
+            .ok_or(GatewayError::NoSuchSa(spi))?;
+        row.tunnel.remote = remote.ip();
+        if let Encapsulation::Udp { remote_port, .. } = &mut row.tunnel.encapsulation {
+            *remote_port = remote.port();
+        }
+        self.publish()
+    }
+
+    /// Removes an SA and returns its last state.
+    pub fn delete(&mut self, outbound: bool, spi: u32) -> Result<SaRow, GatewayError> {
+        let now_ms = self.now_ms();
+        if outbound {
+            let position = self
+                .outbound_sas
+                .iter()
+                .position(|row| row.sa.spi() == spi)
+                .ok_or(GatewayError::NoSuchSa(spi))?;
+            let row = self.outbound_sas.remove(position);
+            self.publish()?;
+            return Ok(outbound_row(&row, now_ms));
+        }
+        let (reply, answer) = reply_channel();
+        if !self.inbound.send(InboundCommand::Remove(spi, reply)) {
+            return Err(GatewayError::Closed);
+        }
+        answer.recv().map_err(|_| GatewayError::Closed)?;
+        let row = self
+            .inbound_sas
+            .remove(&spi)
+            .ok_or(GatewayError::NoSuchSa(spi))?;
+        Ok(inbound_row(spi, &row, now_ms))
+    }
+
+    /// All SAs, from what the workers publish: nobody is asked and nothing waits.
+    pub fn query_sad(&self) -> Vec<SaRow> {
+        let now_ms = self.now_ms();
+        let outbound = self
+            .outbound_sas
+            .iter()
+            .map(|row| outbound_row(row, now_ms));
+        let inbound = self
+            .inbound_sas
+            .iter()
+            .map(|(spi, row)| inbound_row(*spi, row, now_ms));
+        outbound.chain(inbound).collect()
+    }
+
+    /// Sends an IKE message behind the Non-ESP Marker (RFC 3948 section 2.2).
+    pub fn send_ike(
+        &mut self,
+        local: IpAddr,
+        remote: SocketAddr,
+        payload: &[u8],
+    ) -> Result<(), GatewayError> {
+        let socket = if remote.is_ipv6() {
+            &mut self.sockets.udp_v6
+        } else {
+            &mut self.sockets.udp_v4
+        };
+        let socket = socket
+            .as_mut()
+            .ok_or_else(|| GatewayError::NoSocket(format!("UDP to {remote}")))?;
+        let mut datagram = vec![0; NON_ESP_MARKER_LEN];
+        datagram.extend_from_slice(payload);
+        let target = Target {
+            remote,
+            local,
+            traffic_class: 0,
+            dont_fragment: false,
+        };
+        match socket.send(&target, &datagram, datagram.len()).failed {
+            0 => Ok(()),
+            _ => Err(std::io::Error::from(std::io::ErrorKind::HostUnreachable).into()),
+        }
+    }
+
+    /// One snapshot of all counters, the guard's drops included.
+    pub fn counters(&self) -> CounterSnapshot {
+        let sum = |value: &dyn Fn(&Counters) -> u64| {
+            self.counters.iter().map(|counters| value(counters)).sum()
+        };
+        let counters = Counter::ALL
+            .iter()
+            .map(|counter| (counter.name(), sum(&|counters| counters.value(*counter))))
+            .collect();
+        let mut drops: Vec<(String, u64)> = DropReason::ALL
+            .iter()
+            .map(|reason| {
+                (
+                    reason.name().to_owned(),
+                    sum(&|counters| counters.dropped(*reason)),
+                )
+            })
+            .collect();
+        if self.boundary.is_some() {
+            drops.extend(host::Guard::counters(&self.options.boundary.owner).unwrap_or_default());
+        }
+        CounterSnapshot { counters, drops }
+    }
+
+    /// Stops intake, then workers, then guard and TUN as was asked. Idempotent.
+    pub fn close(&mut self) -> Result<Vec<SaRow>, GatewayError> {
+        if self.closed {
+            return Ok(Vec::new());
+        }
+        self.closed = true;
+        self.outbound.send(OutboundCommand::Stop);
+        self.inbound.send(InboundCommand::Stop);
+        self.outbound.join(JOIN_WAIT);
+        self.inbound.join(JOIN_WAIT);
+        let last = self.query_sad();
+        self.watcher = None;
+        self.sockets = Sockets::default();
+        // Keys go with the SAs.
+        self.outbound_sas.clear();
+        self.inbound_sas.clear();
+        self.events = None;
+        if !self.options.keep_guard {
+            if self.boundary.is_some() {
+                host::Guard::remove(&self.options.boundary.owner)?;
+            }
+            if host::link::exists(&self.options.boundary.interface)? {
+                host::link::delete(&self.options.boundary.interface)?;
+            }
+        }
+        Ok(last)
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        // An error has nobody to go to; the guard is the safe side.
+        let _ = self.close();
+    }
+}
+
+fn outbound_row(row: &OutboundRow, now_ms: u64) -> SaRow {
+    let counters = row.sa.counters();
+    SaRow {
+        outbound: true,
+        spi: row.sa.spi(),
+        entry: row.sa.entry().to_owned(),
+        sequence_number: row.sa.sequence().last(),
+        reserved_up_to: row.sa.sequence().reserved(),
+        ..common_row(counters, row.added_ms, now_ms)
+    }
+}
+
+fn inbound_row(spi: u32, row: &InboundRow, now_ms: u64) -> SaRow {
+    SaRow {
+        outbound: false,
+        spi,
+        entry: row.entry.clone(),
+        sequence_number: row.counters.sequence_number(),
+        reserved_up_to: row.reserved_up_to,
+        ..common_row(&row.counters, row.added_ms, now_ms)
+    }
+}
+
+fn common_row(counters: &SaCounters, added_ms: u64, now_ms: u64) -> SaRow {
+    SaRow {
+        outbound: false,
+        spi: 0,
+        entry: String::new(),
+        sequence_number: 0,
+        reserved_up_to: None,
+        packets: counters.packets(),
+        bytes: counters.bytes(),
+        age_ms: now_ms.saturating_sub(added_ms),
+        idle_ms: counters.last_used_ms().map(|at| now_ms.saturating_sub(at)),
+        drops: DropReason::ALL
+            .iter()
+            .map(|reason| (*reason, counters.dropped(*reason)))
+            .filter(|(_, count)| *count > 0)
+            .collect(),
+    }
+}
+
+fn open_tun(options: &GatewayOptions) -> Result<(LinuxTun, bool), GatewayError> {
+    let tun = TunOptions {
+        name: options.boundary.interface.clone(),
+        segmentation: options.tun_segmentation,
+        // Always: an interface that goes with a crash takes the routes to it along.
+        persist: true,
+    };
+    match LinuxTun::open(&tun) {
+        // A TUN that an earlier run left with other flags cannot be attached to.
+        Err(OpenError::Tun { source, .. })
+            if source.kind() == std::io::ErrorKind::InvalidInput
+                && host::link::exists(&tun.name)? =>
+        {
+            host::link::delete(&tun.name)?;
+            Ok(LinuxTun::open(&tun)?)
+        }
+        opened => Ok(opened?),
+    }
+}
+
+fn configure_link(options: &GatewayOptions, notes: &mut Vec<String>) -> Result<(), GatewayError> {
+    let name = options.boundary.interface.as_str();
+    host::link::set_mtu(name, options.boundary.mtu)?;
+    host::link::set_txqueuelen(name, TUN_QUEUE_PACKETS)?;
+    host::link::set_up(name)?;
+    // The reverse path of a decrypted packet is by mark, which strict filtering does not see. The
+    // kernel takes the greater of `all` and the interface's own value.
+    let all = host::sysctl::read("net.ipv4.conf.all.rp_filter").unwrap_or_default();
+    let own = if all.trim() == "0" { "0" } else { "2" };
+    if let Err(error) = host::sysctl::write(&format!("net.ipv4.conf.{name}.rp_filter"), own) {
+        notes.push(format!(
+            "rp_filter of {name} could not be set to {own}: {error}"
+        ));
+    }
+    if let Ok((v4, v6)) = host::sysctl::ip_forward()
+        && !v4
+        && !v6
+    {
+        notes.push(
+            "forwarding is off (net.ipv4.ip_forward, net.ipv6.conf.all.forwarding): only this \
+             host's own traffic is carried"
+                .to_owned(),
+        );
+    }
+    Ok(())
+}
+
+fn open_sockets(options: &GatewayOptions) -> Result<Sockets<SocketNetwork>, GatewayError> {
+    let mut sockets = Sockets::default();
+    let mark = Boundary::own_mark(&options.boundary.owner);
+    for address in &options.listen {
+        let open = |kind| {
+            SocketNetwork::open(&SocketOptions {
+                kind,
+                address: *address,
+                mark,
+                gso: options.udp_gso,
+                gro: options.udp_gro,
+            })
+        };
+        let (udp, esp) = if address.is_ipv6() {
+            (&mut sockets.udp_v6, &mut sockets.esp_v6)
+        } else {
+            (&mut sockets.udp_v4, &mut sockets.esp_v4)
+        };
+        if options.udp {
+            *udp = Some(open(SocketKind::Udp { port: options.port })?);
+        }
+        if options.esp {
+            *esp = Some(open(SocketKind::Esp)?);
+        }
+    }
+    Ok(sockets)
+}
+
+fn note_offloads(
+    mut notes: Vec<String>,
+    options: &GatewayOptions,
+    tun_segmentation: bool,
+    udp: Option<&SocketNetwork>,
+) -> Vec<String> {
+    if options.tun_segmentation && !tun_segmentation {
+        notes.push("the kernel refused segmentation offload on the TUN: slower".to_owned());
+    }
+    if let Some(udp) = udp {
+        if options.udp_gso && !udp.gso() {
+            notes.push(
+                "the kernel has no UDP segmentation offload (UDP_SEGMENT): slower".to_owned(),
+            );
+        }
+        if options.udp_gro && !udp.gro() {
+            notes.push("the kernel has no UDP_GRO: slower".to_owned());
+        }
+    }
+    notes
+}
+
+fn seeds() -> Result<[u64; 4], GatewayError> {
+    let mut bytes = [0; 32];
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| std::io::Error::other("the system has no random numbers"))?;
+    let mut seeds = [0; 4];
+    for (seed, bytes) in seeds.iter_mut().zip(bytes.as_chunks::<8>().0) {
+        *seed = u64::from_ne_bytes(*bytes);
+    }
+    Ok(seeds)
+}

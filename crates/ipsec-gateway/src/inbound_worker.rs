@@ -1,0 +1,397 @@
+//! Network to TUN: one receive, runs by SPI, one window move a run, pieces of one stream in one write.
+
+use crate::event::{AuditLimiter, Event, EventSender, IkeDatagram};
+use crate::limits::INBOUND_BUFFER_LEN;
+use crate::sockets::Sockets;
+use crate::worker::{Flow, Worker};
+use ipsec_datapath::coalesce::{Coalescer, Piece};
+use ipsec_datapath::inbound::{
+    InboundNotice, InboundSad, InboundScratch, InboundVerdict, open_run,
+};
+use ipsec_datapath::limits::{COALESCE_PIECES_MAX, RUN_PACKETS_MAX};
+use ipsec_datapath::sad::InboundSa;
+use ipsec_datapath::udp_encapsulation::{Datagram, NON_ESP_MARKER_LEN, classify};
+use ipsec_datapath::{Counter, Counters, DropReason};
+use ipsec_io::Part;
+use ipsec_io::network::{NetworkQueue, Received};
+use ipsec_io::offload::WriteOffload;
+use ipsec_io::tun::TunQueue;
+use ipsec_wire::{Run, Slot, esp};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+
+/// What the control plane asks of it.
+pub(crate) enum InboundCommand {
+    /// Adds an SA; answers whether its SPI was free.
+    Add(Box<InboundSa>, Sender<bool>),
+    /// Removes an SA; answers whether it was there.
+    Remove(u32, Sender<bool>),
+    /// Numbers up to this are durably accounted for.
+    Confirm(u32, u64),
+    /// Ends the thread.
+    Stop,
+}
+
+/// The thread's state.
+pub struct InboundWorker<T, N> {
+    tun: T,
+    sockets: Sockets<N>,
+    state: State,
+    buffer: Box<[u8]>,
+}
+
+/// Everything but the ends, so that both can be borrowed at once.
+struct State {
+    sad: InboundSad,
+    scratch: InboundScratch,
+    slots: Box<[Slot]>,
+    verdicts: Box<[InboundVerdict]>,
+    coalescer: Coalescer,
+    parts: Vec<Part>,
+    counters: Arc<Counters>,
+    events: EventSender,
+    audit: AuditLimiter,
+    port: u16,
+}
+
+impl<T: TunQueue, N: NetworkQueue> InboundWorker<T, N> {
+    pub(crate) fn new(
+        tun: T,
+        sockets: Sockets<N>,
+        (port, coalesce): (u16, bool),
+        counters: Arc<Counters>,
+        events: EventSender,
+    ) -> Self {
+        Self {
+            tun,
+            sockets,
+            state: State {
+                sad: InboundSad::default(),
+                scratch: InboundScratch::default(),
+                slots: vec![Slot::default(); RUN_PACKETS_MAX].into(),
+                verdicts: vec![InboundVerdict::Deliver; RUN_PACKETS_MAX].into(),
+                coalescer: Coalescer::new(coalesce),
+                parts: Vec::with_capacity(COALESCE_PIECES_MAX + 1),
+                counters,
+                events,
+                audit: AuditLimiter::default(),
+                port,
+            },
+            buffer: vec![0; INBOUND_BUFFER_LEN].into(),
+        }
+    }
+}
+
+impl State {
+    /// One receive: its datagrams may be ESP of several SAs, IKE and keepalives in any mixture, so
+    /// each is looked at; consecutive ones of one SPI are a run.
+    fn receive(
+        &mut self,
+        received: &Received,
+        is_udp: bool,
+        buffer: &mut [u8],
+        tun: &mut impl TunQueue,
+        now_ms: u64,
+    ) {
+        let end = received.start + received.len;
+        let mut at = received.start;
+        let mut run: Option<(u32, usize)> = None;
+        let mut datagrams = 0;
+        // An empty datagram is one too.
+        while at < end || datagrams == 0 {
+            let len = received.segment_len.min(end - at);
+            let payload = &buffer[at..at + len];
+            datagrams += 1;
+            let kind = if is_udp {
+                classify(payload)
+            } else {
+                // RFC 4303 section 2.1: SPI 0 has no meaning on the wire of raw ESP.
+                esp::header(payload).map_or(Datagram::Short, |(spi, sequence_low)| Datagram::Esp {
+                    spi,
+                    sequence_low,
+                })
+            };
+            let spi = match kind {
+                Datagram::Esp { spi, .. } => Some(spi),
+                other => {
+                    self.not_esp(other, payload, received, now_ms);
+                    None
+                }
+            };
+            match (spi, &mut run) {
+                (Some(spi), Some((current, count)))
+                    if spi == *current && *count < RUN_PACKETS_MAX =>
+                {
+                    self.slots[*count] = slot(at, len);
+                    *count += 1;
+                }
+                (spi, current) => {
+                    if let Some((spi, count)) = current.take() {
+                        self.open(spi, count, received, buffer, tun, now_ms);
+                    }
+                    if let Some(spi) = spi {
+                        self.slots[0] = slot(at, len);
+                        *current = Some((spi, 1));
+                    }
+                }
+            }
+            at += len.max(1);
+        }
+        if let Some((spi, count)) = run {
+            self.open(spi, count, received, buffer, tun, now_ms);
+        }
+        self.counters.count(Counter::NetworkReceives, 1);
+        self.counters.count(Counter::NetworkDatagrams, datagrams);
+        // Nothing is held back for a later receive.
+        let Self {
+            coalescer,
+            parts,
+            counters,
+            ..
+        } = self;
+        coalescer.flush(buffer, &mut |arena, piece| {
+            write(tun, arena, piece, parts, counters)
+        });
+    }
+
+    fn open(
+        &mut self,
+        spi: u32,
+        count: usize,
+        received: &Received,
+        buffer: &mut [u8],
+        tun: &mut impl TunQueue,
+        now_ms: u64,
+    ) {
+        let Self {
+            sad,
+            scratch,
+            slots,
+            verdicts,
+            coalescer,
+            parts,
+            counters,
+            ..
+        } = self;
+        let slots = &mut slots[..count];
+        let verdicts = &mut verdicts[..count];
+        let mut notice = InboundNotice::default();
+        match sad.find(spi) {
+            Some(sa) => {
+                if let Some(mut run) = Run::new(buffer, slots) {
+                    let room = (&mut *scratch, &**counters, now_ms);
+                    notice = open_run(sa, &mut run, received.traffic_class & 3, verdicts, room);
+                }
+            }
+            // RFC 4303 section 3.4.2: no SA, discard. Nothing is answered.
+            None => {
+                counters.refuse(DropReason::NoSa, count);
+                verdicts.fill(InboundVerdict::Drop(DropReason::NoSa));
+            }
+        }
+        for (slot, verdict) in slots.iter().zip(&*verdicts) {
+            if *verdict == InboundVerdict::Deliver {
+                coalescer.push(buffer, *slot, &mut |arena, piece| {
+                    write(tun, arena, piece, parts, counters);
+                });
+            }
+        }
+        self.tell(spi, count, notice, received, buffer, now_ms);
+    }
+
+    /// What the control plane has to know of a run.
+    fn tell(
+        &mut self,
+        spi: u32,
+        count: usize,
+        notice: InboundNotice,
+        received: &Received,
+        buffer: &[u8],
+        now_ms: u64,
+    ) {
+        if notice.first_use {
+            self.events.send(Event::FirstUse { spi }, &self.counters);
+        }
+        if let Some(used) = notice.ask_for_more {
+            let wanted = used.saturating_add(self.reservation_ahead(spi, now_ms));
+            let event = Event::ReserveLow {
+                outbound: false,
+                spi,
+                used,
+                wanted,
+            };
+            self.events.send(event, &self.counters);
+        }
+        for index in 0..count {
+            let InboundVerdict::Drop(reason) = self.verdicts[index] else {
+                continue;
+            };
+            if !reason.audit() {
+                continue;
+            }
+            let Some(told) = self.audit.admit(reason, now_ms) else {
+                continue;
+            };
+            // The cell starts with the ESP header, which opening leaves as it was.
+            let at = self.slots[index].cell_start as usize;
+            let sequence = buffer
+                .get(at..)
+                .and_then(esp::header)
+                .map_or(0, |(_, low)| low);
+            let event = Event::Audit {
+                reason,
+                spi,
+                sequence_number: u64::from(sequence),
+                source: received.remote.ip().to_string(),
+                destination: received
+                    .local
+                    .map_or_else(String::new, |local| local.to_string()),
+                count: told,
+            };
+            self.events.send(event, &self.counters);
+        }
+    }
+
+    /// How far ahead an inbound bound is put: what a restarted receiver may have to refuse. It starts
+    /// small and doubles while it is used up within a second, so that it is about two seconds of
+    /// traffic at any rate.
+    fn reservation_ahead(&mut self, spi: u32, now_ms: u64) -> u64 {
+        self.sad
+            .find(spi)
+            .map_or(0, |sa| sa.reservation_ahead(now_ms))
+    }
+
+    fn not_esp(&mut self, kind: Datagram, payload: &[u8], received: &Received, now_ms: u64) {
+        match kind {
+            Datagram::Keepalive => self.counters.count(Counter::Keepalives, 1),
+            Datagram::Ike => {
+                self.counters.count(Counter::IkeDatagrams, 1);
+                let local = received.local.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+                let datagram = IkeDatagram {
+                    local: SocketAddr::new(local, self.port),
+                    remote: received.remote,
+                    payload: payload[NON_ESP_MARKER_LEN..].to_vec(),
+                };
+                if !self.events.send(Event::Ike(datagram), &self.counters) {
+                    self.counters.refuse(DropReason::IkeQueueFull, 1);
+                }
+            }
+            Datagram::Short | Datagram::Esp { .. } => {
+                let _ = now_ms;
+                self.counters.refuse(DropReason::Short, 1);
+            }
+        }
+    }
+}
+
+fn slot(start: usize, len: usize) -> Slot {
+    Slot {
+        start: start as u32,
+        len: len as u32,
+        cell_start: start as u32,
+        cell_end: (start + len) as u32,
+    }
+}
+
+fn write(
+    tun: &mut impl TunQueue,
+    arena: &[u8],
+    piece: &Piece,
+    parts: &mut Vec<Part>,
+    counters: &Counters,
+) {
+    parts.clear();
+    parts.push(Part {
+        start: piece.first.start as usize,
+        len: piece.first.len as usize,
+    });
+    parts.extend(piece.rest.iter().map(|(start, len)| Part {
+        start: *start as usize,
+        len: *len as usize,
+    }));
+    let offload = match piece.merged {
+        None => WriteOffload::None,
+        Some(merged) => WriteOffload::Tcp {
+            is_v6: merged.is_v6,
+            next_layer: merged.next_layer,
+            headers_len: merged.headers_len,
+            segment_len: merged.segment_len,
+        },
+    };
+    match tun.write(offload, arena, parts) {
+        Ok(()) => {
+            counters.count(Counter::TunWrites, 1);
+            counters.count(Counter::TunPacketsWritten, parts.len());
+        }
+        Err(_) => counters.refuse(DropReason::DeliverFailed, parts.len()),
+    }
+}
+
+impl<T: TunQueue + 'static, N: NetworkQueue + 'static> Worker for InboundWorker<T, N> {
+    type Command = InboundCommand;
+
+    fn handle(&mut self, command: InboundCommand) -> Flow {
+        // Whoever asked may have given up waiting for the answer.
+        match command {
+            InboundCommand::Add(sa, reply) => {
+                let _ = reply.send(self.state.sad.add(sa).is_ok());
+            }
+            InboundCommand::Remove(spi, reply) => {
+                let _ = reply.send(self.state.sad.remove(spi).is_some());
+            }
+            InboundCommand::Confirm(spi, up_to) => {
+                if let Some(sa) = self.state.sad.find(spi) {
+                    sa.confirm(up_to);
+                }
+            }
+            InboundCommand::Stop => return Flow::Stop,
+        }
+        Flow::Continue
+    }
+
+    fn turn(&mut self, now_ms: u64) -> std::io::Result<bool> {
+        let Self {
+            tun,
+            sockets,
+            state,
+            buffer,
+        } = self;
+        let mut any = false;
+        for (socket, is_udp) in sockets.each_mut() {
+            let Some(socket) = socket else { continue };
+            match socket.receive(buffer) {
+                Ok(Some(received)) => {
+                    any = true;
+                    state.receive(&received, is_udp, buffer, tun, now_ms);
+                }
+                Ok(None) => {}
+                // An ICMP error of an earlier send is reported here and is a hint at most.
+                Err(error) if is_transient(&error) => any = true,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(any)
+    }
+
+    fn wait_for<'a>(&'a self, fds: &mut Vec<BorrowedFd<'a>>) {
+        fds.extend(self.sockets.iter().map(NetworkQueue::as_fd));
+    }
+}
+
+fn is_transient(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{
+        ConnectionRefused, ConnectionReset, HostUnreachable, Interrupted, NetworkDown,
+        NetworkUnreachable,
+    };
+    matches!(
+        error.kind(),
+        ConnectionRefused
+            | ConnectionReset
+            | HostUnreachable
+            | Interrupted
+            | NetworkDown
+            | NetworkUnreachable
+    ) || matches!(error.raw_os_error(), Some(90 | 92 | 93 | 71))
+}

@@ -1,0 +1,31 @@
+//! Bounds of the threads, each with its reason.
+
+/// Batches between two looks at the commands, so that a busy worker still answers.
+pub(crate) const TURNS_PER_ROUND: usize = 64;
+/// Looks at an empty queue, with the processor given away in between, before a worker sleeps. Waking
+/// up is a third of the cost of a busy tunnel on few processors.
+pub(crate) const YIELDS_BEFORE_SLEEP: usize = 3;
+/// Room for one super-packet in cells: 64 KiB of payload and what segmenting and sealing add.
+pub(crate) const OUTBOUND_ARENA_LEN: usize = 512 * 1024;
+/// One merged receive.
+pub(crate) const INBOUND_BUFFER_LEN: usize = 64 * 1024 + 512;
+/// Smallest segment that a read is laid out for; smaller ones are moved.
+pub(crate) const LAYOUT_SEGMENT_LEN_MIN: usize = 256;
+/// Events waiting for the control plane; more are counted as lost.
+pub(crate) const EVENT_QUEUE_COUNT: usize = 1_024;
+/// Events handed over at once.
+pub(crate) const EVENT_BATCH_COUNT: usize = 64;
+/// Audit records of one reason in one interval; the rest is told as a count.
+pub(crate) const AUDIT_PER_INTERVAL: u32 = 10;
+/// Length of that interval.
+pub(crate) const AUDIT_INTERVAL_MS: u64 = 10_000;
+/// One acquire for an SPD entry in this time.
+pub(crate) const ACQUIRE_INTERVAL_MS: u64 = 1_000;
+/// Entries whose last acquire is remembered.
+pub(crate) const ACQUIRE_ENTRIES_MAX: usize = 4_096;
+/// Packets that the TUN holds for a busy worker; the default of 500 drops in bursts.
+pub(crate) const TUN_QUEUE_PACKETS: u32 = 4_000;
+/// How long a stop waits for a worker.
+pub(crate) const JOIN_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
+/// A question to the control plane that was not answered for so long is asked again.
+pub(crate) const ASK_AGAIN_MS: u64 = 100;

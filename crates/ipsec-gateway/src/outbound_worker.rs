@@ -1,0 +1,343 @@
+//! TUN to network: one read, one decision, one reservation, one send.
+
+use crate::event::{AuditLimiter, Event, EventSender};
+use crate::limits::{
+    ACQUIRE_ENTRIES_MAX, ACQUIRE_INTERVAL_MS, ASK_AGAIN_MS, LAYOUT_SEGMENT_LEN_MIN,
+    OUTBOUND_ARENA_LEN,
+};
+use crate::sockets::{Sockets, target_of};
+use crate::worker::{Flow, Worker};
+use ipsec_datapath::esp::Content;
+use ipsec_datapath::limits::RUN_PACKETS_MAX;
+use ipsec_datapath::outbound::{Decision, Outbound, OutboundView, seal_run};
+use ipsec_datapath::sad::OutboundSa;
+use ipsec_datapath::segment::{self, Layout, Offload};
+use ipsec_datapath::{Counter, Counters, DropReason};
+use ipsec_io::Part;
+use ipsec_io::network::{NetworkQueue, Target};
+use ipsec_io::offload::ReadOffload;
+use ipsec_io::tun::{PART_COUNT_MAX, TunQueue, TunRead};
+use ipsec_wire::{FlowKey, IpPacket, Run, Slot};
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+
+/// What the control plane asks of it.
+pub(crate) enum OutboundCommand {
+    /// Puts a view in force and answers.
+    Replace(Arc<OutboundView>, Sender<()>),
+    /// Ends the thread.
+    Stop,
+}
+
+/// The thread's state.
+pub struct OutboundWorker<T, N> {
+    tun: T,
+    sockets: Sockets<N>,
+    outbound: Outbound,
+    arena: Box<[u8]>,
+    slots: Box<[Slot]>,
+    layout: Layout,
+    parts: Vec<Part>,
+    counters: Arc<Counters>,
+    events: EventSender,
+    audit: AuditLimiter,
+    acquired: HashMap<u32, u64>,
+    asked_ms: u64,
+}
+
+impl<T: TunQueue, N: NetworkQueue> OutboundWorker<T, N> {
+    pub(crate) fn new(
+        tun: T,
+        sockets: Sockets<N>,
+        outbound: Outbound,
+        counters: Arc<Counters>,
+        events: EventSender,
+    ) -> Self {
+        let mut worker = Self {
+            tun,
+            sockets,
+            outbound,
+            arena: vec![0; OUTBOUND_ARENA_LEN].into(),
+            slots: vec![Slot::default(); RUN_PACKETS_MAX].into(),
+            // TCP with timestamps over IPv4 in an MTU of 1438 is what a usual tunnel sees first.
+            layout: Layout::new(52, 1386, 1472),
+            parts: Vec::with_capacity(PART_COUNT_MAX),
+            counters,
+            events,
+            audit: AuditLimiter::default(),
+            acquired: HashMap::new(),
+            asked_ms: 0,
+        };
+        worker.lay_out();
+        worker
+    }
+
+    /// Where the next read puts its bytes: a payload in each cell, all that is left in the last.
+    fn lay_out(&mut self) {
+        let Layout {
+            headers_len,
+            segment_len,
+            ..
+        } = self.layout;
+        let whole = usize::from(u16::MAX) + 1;
+        self.parts.clear();
+        let start = self.layout.first_packet();
+        self.parts.push(Part {
+            start,
+            len: headers_len + segment_len,
+        });
+        let mut placed = headers_len + segment_len;
+        while placed < whole {
+            let last = self.parts.len() + 1 == PART_COUNT_MAX;
+            let len = if last { whole - placed } else { segment_len };
+            self.parts.push(Part {
+                start: self.layout.payload(self.parts.len()),
+                len,
+            });
+            placed += len;
+        }
+    }
+
+    /// Steps of RFC 4301 section 5.1 for one read.
+    fn run(&mut self, read: &TunRead, now_ms: u64) {
+        let whole = self.parts[0].start..self.parts[0].start + self.parts[0].len.min(read.len);
+        let head = match IpPacket::parse_head(&self.arena[whole], read.len) {
+            Ok(packet) => packet,
+            Err(_) => return self.refuse(DropReason::MalformedOutbound, 1, None, now_ms),
+        };
+        let key = head.flow_key();
+        let index = match self.outbound.decide(&key, &self.counters) {
+            Decision::Protect(index) => index as usize,
+            Decision::Acquire(entry) => {
+                self.acquire(entry, &key, now_ms);
+                return self.refuse(DropReason::NoSaOutbound, 1, Some(&key), now_ms);
+            }
+            Decision::Drop(reason) => return self.refuse(reason, 1, Some(&key), now_ms),
+        };
+        let offload = match read.offload {
+            ReadOffload::None => Offload::None { checksum: None },
+            ReadOffload::Checksum { start, offset } => Offload::None {
+                checksum: Some((start, offset)),
+            },
+            ReadOffload::Tcp { segment_len } => Offload::Tcp { segment_len },
+            ReadOffload::Udp { segment_len } => Offload::Udp { segment_len },
+            ReadOffload::Unknown => {
+                return self.refuse(DropReason::MalformedOutbound, 1, Some(&key), now_ms);
+            }
+        };
+        let view = Arc::clone(self.outbound.view());
+        let sa = &view.sas()[index];
+        let target = target_of(&view.tunnels()[index], &head);
+        let segmented = segment::segment(
+            &mut self.arena,
+            &mut self.slots,
+            (&self.layout, self.parts.len(), read.len),
+            offload,
+            sa,
+        );
+        let segmented = match segmented {
+            Ok(segmented) => segmented,
+            Err(reason) => return self.refuse(reason, 1, Some(&key), now_ms),
+        };
+        self.counters
+            .count(Counter::TunPacketsRead, segmented.packets);
+        if segmented.packets > 1 {
+            let counter = if segmented.moved {
+                Counter::SegmentsMoved
+            } else {
+                Counter::SegmentsInPlace
+            };
+            self.counters.count(counter, 1);
+        }
+        self.seal_and_send(
+            sa,
+            &view.tunnels()[index],
+            &target,
+            segmented.packets,
+            now_ms,
+        );
+        if segmented.layout != self.layout && segmented.layout.segment_len >= LAYOUT_SEGMENT_LEN_MIN
+        {
+            self.layout = segmented.layout;
+            self.lay_out();
+        }
+    }
+
+    fn seal_and_send(
+        &mut self,
+        sa: &OutboundSa,
+        tunnel: &ipsec_datapath::tunnel_header::TunnelHeader,
+        target: &Target,
+        packets: usize,
+        now_ms: u64,
+    ) {
+        let slots = &mut self.slots[..packets];
+        let Some(mut run) = Run::new(&mut self.arena, slots) else {
+            return self.refuse(DropReason::TooBig, packets, None, now_ms);
+        };
+        match seal_run(sa, &mut run, Content::Ip, now_ms, &self.counters) {
+            Ok(sealed) => {
+                if sealed.ask_for_more {
+                    self.ask_for_more(sa);
+                }
+            }
+            Err((_, reason)) => {
+                self.audit_outbound(sa, reason, now_ms);
+                // Asked before, yet the question or its answer may have been lost.
+                if reason == DropReason::SequenceNotReserved
+                    && now_ms.saturating_sub(self.asked_ms) >= ASK_AGAIN_MS
+                {
+                    self.asked_ms = now_ms;
+                    self.ask_for_more(sa);
+                }
+                // A run that was sealed in part is not sent in part: its numbers are lost, no more.
+                return;
+            }
+        }
+        let (Some(first), Some(last)) =
+            (self.slots[..packets].first(), self.slots[..packets].last())
+        else {
+            return;
+        };
+        let segment_len = first.len as usize;
+        let bytes = &self.arena[first.start as usize..last.range().end];
+        let Some(socket) = self.sockets.for_tunnel(tunnel) else {
+            return self.refuse(DropReason::SendFailed, packets, None, now_ms);
+        };
+        let sent = socket.send(target, bytes, segment_len);
+        self.counters.count(Counter::NetworkSends, sent.calls);
+        if sent.failed > 0 {
+            self.counters.refuse(DropReason::SendFailed, sent.failed);
+        }
+        if sent.gso_turned_off {
+            self.counters.count(Counter::UdpGsoFallbacks, 1);
+        }
+    }
+
+    fn ask_for_more(&self, sa: &OutboundSa) {
+        let used = sa.sequence().last();
+        // Twice the low-water mark ahead, so that a full block is free when this one is confirmed.
+        let wanted = used
+            .saturating_add(2 * ipsec_datapath::sad::sequence_number::LOW_WATER)
+            .min(sa.sequence().limit());
+        let event = Event::ReserveLow {
+            outbound: true,
+            spi: sa.spi(),
+            used,
+            wanted,
+        };
+        self.events.send(event, &self.counters);
+    }
+
+    fn acquire(&mut self, entry: u32, key: &FlowKey, now_ms: u64) {
+        if self.acquired.len() >= ACQUIRE_ENTRIES_MAX && !self.acquired.contains_key(&entry) {
+            self.acquired.clear();
+        }
+        let last = self.acquired.get(&entry).copied();
+        if last.is_some_and(|at| now_ms.saturating_sub(at) < ACQUIRE_INTERVAL_MS) {
+            return;
+        }
+        self.acquired.insert(entry, now_ms);
+        let spd = self.outbound.view().spd();
+        let entry = spd.entries()[entry as usize].name.as_str().into();
+        self.events
+            .send(Event::Acquire { entry, key: *key }, &self.counters);
+    }
+
+    fn refuse(&mut self, reason: DropReason, count: usize, key: Option<&FlowKey>, now_ms: u64) {
+        self.counters.refuse(reason, count);
+        if !reason.audit() {
+            return;
+        }
+        let Some(count) = self.audit.admit(reason, now_ms) else {
+            return;
+        };
+        let (source, destination) = key.map_or_else(Default::default, |key| {
+            (
+                address(key.is_v6, key.source),
+                address(key.is_v6, key.destination),
+            )
+        });
+        let event = Event::Audit {
+            reason,
+            spi: 0,
+            sequence_number: 0,
+            source,
+            destination,
+            count,
+        };
+        self.events.send(event, &self.counters);
+    }
+
+    fn audit_outbound(&mut self, sa: &OutboundSa, reason: DropReason, now_ms: u64) {
+        if reason == DropReason::SequenceOverflow
+            && let Some(count) = self.audit.admit(reason, now_ms)
+        {
+            let event = Event::Audit {
+                reason,
+                spi: sa.spi(),
+                sequence_number: sa.sequence().last(),
+                source: sa.tunnel().local.to_string(),
+                destination: sa.tunnel().remote.to_string(),
+                count,
+            };
+            self.events.send(event, &self.counters);
+            self.events
+                .send(Event::SequenceExhausted { spi: sa.spi() }, &self.counters);
+        }
+    }
+}
+
+fn address(is_v6: bool, bits: u128) -> String {
+    let address = if is_v6 {
+        IpAddr::V6(Ipv6Addr::from_bits(bits))
+    } else {
+        IpAddr::V4(Ipv4Addr::from_bits(bits as u32))
+    };
+    address.to_string()
+}
+
+impl<T: TunQueue + 'static, N: NetworkQueue + 'static> Worker for OutboundWorker<T, N> {
+    type Command = OutboundCommand;
+
+    fn handle(&mut self, command: OutboundCommand) -> Flow {
+        match command {
+            OutboundCommand::Replace(view, reply) => {
+                self.outbound.replace(view);
+                // Whoever asked may have given up waiting.
+                let _ = reply.send(());
+                Flow::Continue
+            }
+            OutboundCommand::Stop => Flow::Stop,
+        }
+    }
+
+    fn turn(&mut self, now_ms: u64) -> std::io::Result<bool> {
+        match self.tun.read(&mut self.arena, &self.parts) {
+            Ok(Some(read)) => {
+                self.counters.count(Counter::TunReads, 1);
+                self.run(&read, now_ms);
+                Ok(true)
+            }
+            Ok(None) => Ok(false),
+            // The interface is down: nothing comes until it is up again, and it is watched.
+            Err(error) if is_down(&error) => {
+                std::thread::sleep(std::time::Duration::from_millis(20));
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn wait_for<'a>(&'a self, fds: &mut Vec<BorrowedFd<'a>>) {
+        fds.push(self.tun.as_fd());
+    }
+}
+
+/// EIO: the interface is down. EBADFD: it was deleted.
+fn is_down(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(5))
+}

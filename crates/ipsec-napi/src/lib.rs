@@ -1,0 +1,11 @@
+//! The binding: plain data in, plain data out, one method per verb of the seam. No policy, no
+//! defaults, no retries. The seam's documentation is packages/ipsec-node/src/dataplane/dataplane.ts.
+
+mod convert;
+mod dataplane;
+mod errors;
+mod events;
+mod host;
+mod job;
+mod packet;
+mod types;
