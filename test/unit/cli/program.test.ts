@@ -1,4 +1,4 @@
-import { Command } from 'commander';
+import type { Command } from 'commander';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { LATER_COMMANDS } from '../../../packages/ipsec-node/src/cli/commands/later.js';
 import { buildProgram } from '../../../packages/ipsec-node/src/cli/program.js';

@@ -92,7 +92,7 @@ describe('daemon', () => {
 
     const second = await startSample(directory);
     const sas = await second.daemon.sas();
-    expect(sas.map((sa) => sa.sequenceNumber).sort()).toEqual([1000n, 17n]);
+    expect(new Set(sas.map((sa) => sa.sequenceNumber))).toEqual(new Set([1000n, 17n]));
     expect(second.dataplane.receive(IN_SPI, 17n)).toBe('replay_too_old');
     expect(second.dataplane.receive(IN_SPI, 18n)).toBeNull();
     // What a crash would leave behind is what is on disk while it runs.

@@ -46,9 +46,10 @@ export function table<Row>(
   return [paint(terminal, 'bold', head), ...body].map((line) => `${line.trimEnd()}\n`).join('');
 }
 
-/** Names of things come from files and peers: none may move the cursor or start a new row. */
+/** Names of things come from files and peers: none may move the cursor, start a
+ * new row or turn the direction of writing. */
 export function oneLine(text: string): string {
-  return text.replaceAll(/[\u0000-\u001f\u007f-\u009f]/g, '\ufffd');
+  return text.replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, '\ufffd');
 }
 
 /** `12 345 678`, as it stands in tables. */
