@@ -73,13 +73,11 @@ async function step(name, command, env) {
   say(`${name}: ${((Date.now() - started) / 1000).toFixed(1)} s`);
 }
 
-function installed(name) {
-  const { output } = ask(['dpkg-query', '-W', '-f', '${Status}', name]);
-  return output.includes('install ok installed');
-}
-
 async function aptInstall(packages) {
-  const missing = packages.filter((name) => !installed(name));
+  // Names that dpkg never heard of are told on stderr and missing in the list.
+  const { output } = ask(['dpkg-query', '-W', '-f', '${Package} ${Status}\n', ...packages]);
+  const installed = output.split('\n').filter((line) => line.endsWith(' install ok installed'));
+  const missing = packages.filter((name) => !installed.some((line) => line.startsWith(`${name} `)));
   if (missing.length === 0) return;
   const env = { DEBIAN_FRONTEND: 'noninteractive' };
   await step('package lists', ['apt-get', 'update', '-q'], env);

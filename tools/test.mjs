@@ -61,6 +61,8 @@ function cargoTest(name, command) {
   };
 }
 
+const PEER_SUITES = ['oracle', 'lab', 'scenario', 'interop'];
+
 /** Some projects of vitest.config.ts; `wrapper` goes in front of the command. */
 function vitest(name, projects, wrapper = () => []) {
   return {
@@ -91,6 +93,11 @@ function vitest(name, projects, wrapper = () => []) {
         found.numFailedTests,
         found.numPendingTests + found.numTodoTests,
       );
+      // With CI=true every peer is there: nothing that needs one may have been skipped.
+      if (inCi && PEER_SUITES.includes(name)) {
+        total.failed += total.skipped;
+        total.skipped = 0;
+      }
       // A file that did not load has no tests that could fail.
       if (status !== 0 && total.failed === 0) total.failed = 1;
       return { ...total, output };
