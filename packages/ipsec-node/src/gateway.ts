@@ -14,7 +14,7 @@ import { readConfigFile } from './config/load.js';
 import { parseConfig, wipeConfig } from './config/parse.js';
 import type { GatewayConfigInput } from './config/schema.js';
 import { hostSecretSource } from './config/secret-source.js';
-import { requirePrivileges } from './daemon/host/capabilities.js';
+import { requireGatewayPrivileges } from './daemon/host/capabilities.js';
 import { openControlSocket, requireFreeControlSocket } from './daemon/control-socket.js';
 import { Daemon, type DaemonEvents } from './daemon/daemon.js';
 import { hostInterfaceSides, interfaceMtu } from './daemon/host/interface-sides.js';
@@ -97,7 +97,7 @@ export class Gateway extends EventEmitter<GatewayEvents> {
     const log = options.log ?? silentLogger;
     const control = options.control === false ? null : settings.control;
     if (options.dataplane === undefined) {
-      requirePrivileges([settings.port, settings.ikePort]);
+      requireGatewayPrivileges([settings.port, settings.ikePort]);
     }
     if (control !== null) await requireFreeControlSocket(control);
     const daemon = await Daemon.start({

@@ -188,6 +188,28 @@ describe('daemon', () => {
     await daemon.stop();
   });
 
+  it('says once for each policy that an SA is missing', async () => {
+    const { daemon, dataplane, logged } = await startSample(directory);
+    let heard = 0;
+    daemon.on('acquire', () => {
+      heard += 1;
+    });
+    const packet = {
+      source: '10.1.0.5',
+      destination: '10.2.0.7',
+      protocol: 6,
+      hasPorts: true,
+      sourcePort: 1,
+      destinationPort: 2,
+      icmpType: 0,
+      icmpCode: 0,
+    };
+    for (const entry of ['a', 'a', 'b', 'a']) dataplane.inject({ kind: 'acquire', entry, packet });
+    await expect.poll(() => heard).toBe(4);
+    expect(logged.map(({ fields }) => fields['entry'])).toEqual(['a', 'b']);
+    await daemon.stop();
+  });
+
   it('shows policies with the SAs that serve them, and counters by SA', async () => {
     const { daemon, dataplane } = await startSample(directory);
     expect(daemon.policies().map(({ name, saCount }) => [name, saCount])).toEqual([

@@ -70,7 +70,8 @@ export class Daemon extends EventEmitter<DaemonEvents> {
   private readonly attempted = new Set<SaParameters>();
   private readonly faults: string[] = [];
   private lostEventCount = 0n;
-  private acquireCount = 0n;
+  /** SPD entries that packets wanted an SA for; the SPD bounds their number. */
+  private readonly wantedBy = new Set<string>();
   private readonly since: Date;
   private readonly startedAt: Milliseconds;
   private stopping: Promise<void> | undefined;
@@ -147,13 +148,13 @@ export class Daemon extends EventEmitter<DaemonEvents> {
         this.emit('audit', event);
         break;
       case 'acquire':
-        // Every packet may ask; one line says enough until IKE answers.
-        if (this.acquireCount === 0n) {
+        // Every packet may ask; one line for each entry says enough until IKE answers.
+        if (!this.wantedBy.has(event.entry)) {
           log.warn('A packet wants an SA and there is none; it is dropped, and so are the next.', {
             entry: event.entry,
           });
         }
-        this.acquireCount += 1n;
+        this.wantedBy.add(event.entry);
         this.emit('acquire', event);
         break;
       case 'expire':

@@ -148,6 +148,8 @@ describe.skipIf(SWANCTL === undefined)("vici, spoken with strongSwan's own swanc
   it('answers what is empty with nothing, and refuses by name what it cannot do', async () => {
     expect(await swanctl('--list-certs')).toBe('');
     expect(await swanctl('--list-authorities')).toBe('');
+    expect(await swanctl('--list-pools')).toMatch(/^(no pools found\n)?$/);
+    expect(await swanctl('--list-algs')).toContain('AES_GCM_16[ipsec-node]');
     await expect(swanctl('--initiate', '--child', 'lan-to-branch')).rejects.toMatchObject({
       stderr: expect.stringContaining('initiate is not in this version'),
     });

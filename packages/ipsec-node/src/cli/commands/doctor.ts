@@ -94,7 +94,7 @@ async function nativeFindings(): Promise<readonly Finding[]> {
       {
         what: 'native datapath',
         state: 'fault',
-        found: `${error.message}${cause}`,
+        found: `${error.message.replace(/\.$/, '')}${cause}`,
         remedy: 'Build it with npm run build:native, or install the package for this platform.',
       },
     ];

@@ -1,5 +1,5 @@
 import { compileSpd } from '../../config/compile.js';
-import { requirePrivileges } from '../../daemon/host/capabilities.js';
+import { requireGuardPrivileges } from '../../daemon/host/capabilities.js';
 import { type GuardReport, protectedTraffic } from '../../daemon/host/guard.js';
 import { probeSocket } from '../../daemon/vici/socket-path.js';
 import { ResourceError, UsageError } from '../../errors.js';
@@ -60,7 +60,7 @@ export const registerUnguard: Registration = (program, context) => {
 async function guard(context: CliContext, options: GuardOptions): Promise<ExitCode> {
   const config = await readConfigWithoutKeys(options.config);
   await requireStopped(config.gateway.control, config.gateway.name);
-  requirePrivileges([]);
+  requireGuardPrivileges();
   const spd = compileSpd(config, 1);
   const native = await nativeModule();
   const report = await native.installGuard({ options: dataplaneOptionsOf(config), spd });
@@ -89,7 +89,7 @@ async function unguard(
     );
   }
   if (config !== undefined) await requireStopped(config.gateway.control, gateway);
-  requirePrivileges([]);
+  requireGuardPrivileges();
   const native = await nativeModule();
   const report = await native.removeGuard(gateway);
   print(context, options, report, {

@@ -58,29 +58,42 @@ export function howToGrant(missing: readonly CapabilityName[]): string {
 }
 
 /**
- * Refuses early, and in plain words, what the operating system would refuse later.
+ * Refuses early, and in plain words, what the operating system would refuse a gateway later.
  *
  * @throws ResourceError IPSEC_ERR_PRIVILEGE_MISSING, IPSEC_ERR_DEVICE_UNAVAILABLE
  */
-export function requirePrivileges(ports: readonly number[]): void {
-  const held = effectiveCapabilities();
-  const missing = neededCapabilities(ports).filter((name) => held !== undefined && !held.has(name));
-  if (missing.length > 0) {
-    const purposes = missing.map((name) => `${name}, which ${CAPABILITY_PURPOSES[name]}`);
-    throw new ResourceError(
-      'IPSEC_ERR_PRIVILEGE_MISSING',
-      `The gateway cannot start: this process lacks ${purposes.join('; ')}. ${howToGrant(missing)}`,
-      { fields: { missing: missing.join(' ') } },
-    );
-  }
+export function requireGatewayPrivileges(ports: readonly number[]): void {
+  const refused = 'The gateway cannot start';
+  requireCapabilities(refused, neededCapabilities(ports));
   const fault = tunDeviceFault();
   if (fault !== undefined) {
     throw new ResourceError(
       'IPSEC_ERR_DEVICE_UNAVAILABLE',
-      `The gateway cannot start: ${fault.found}. ${fault.remedy}`,
+      `${refused}: ${fault.found}. ${fault.remedy}`,
       { fields: { device: TUN_DEVICE } },
     );
   }
+}
+
+/**
+ * The same for the guard alone: it has neither sockets nor a TUN.
+ *
+ * @throws ResourceError IPSEC_ERR_PRIVILEGE_MISSING
+ */
+export function requireGuardPrivileges(): void {
+  requireCapabilities('The guard cannot be changed', ['CAP_NET_ADMIN']);
+}
+
+function requireCapabilities(refused: string, needed: readonly CapabilityName[]): void {
+  const held = effectiveCapabilities();
+  const missing = needed.filter((name) => held !== undefined && !held.has(name));
+  if (missing.length === 0) return;
+  const purposes = missing.map((name) => `${name}, which ${CAPABILITY_PURPOSES[name]}`);
+  throw new ResourceError(
+    'IPSEC_ERR_PRIVILEGE_MISSING',
+    `${refused}: this process lacks ${purposes.join('; ')}. ${howToGrant(missing)}`,
+    { fields: { missing: missing.join(' ') } },
+  );
 }
 
 /** What is wrong with the TUN device, if anything. */
