@@ -5,6 +5,8 @@ import { formatPacket, type PacketDirection, type SpdPacket } from '../spd/packe
 import {
   intersectRegions,
   type Region,
+  RegionBudget,
+  RegionBudgetExceeded,
   regionOf,
   subtractRegion,
   witnessOf,
@@ -27,30 +29,53 @@ interface Reached {
   readonly left: ReadonlyMap<PacketDirection, Region>;
 }
 
-/** Adds every finding about the order of the policies. */
-export function lintSpd(config: GatewayConfig, findings: Findings): void {
-  const reached = reachedEntries(config, findings);
-  if (reached === null) return;
-  for (const [index, subject] of reached.entries()) {
-    if (subject.policy === null) continue;
-    if (subject.whole.length === 0) {
-      findings.add(
-        'warning',
-        'unmatchable-policy',
-        ['policies', subject.policy],
-        `${subject.entry.name} matches no packet: local and remote share no address family.`,
-      );
-      continue;
-    }
-    if (lintShadow(reached, index, subject, findings)) continue;
-    lintOverlap(reached, index, subject, findings);
-    if (subject.entry.action === 'BYPASS') lintReplies(reached, subject, findings);
-  }
-  lintBuiltin(config, reached, findings);
+/** What every look at the order needs. */
+interface Look {
+  readonly config: GatewayConfig;
+  readonly findings: Findings;
+  readonly budget: RegionBudget;
+  readonly reached: readonly Reached[];
 }
 
-/** Null where the policies are too many and too mixed to say. */
-function reachedEntries(config: GatewayConfig, findings: Findings): readonly Reached[] | null {
+/** Overlaps that are told of one policy; past it, their number. */
+const OVERLAPS_SHOWN_MAX = 5;
+
+/** Adds every finding about the order of the policies. */
+export function lintSpd(config: GatewayConfig, findings: Findings): void {
+  try {
+    const budget = new RegionBudget();
+    const look = { config, findings, budget, reached: reachedEntries(config, budget) };
+    for (const [index, subject] of look.reached.entries()) {
+      if (subject.policy !== null) lintPolicy(look, index, subject);
+    }
+    lintBuiltin(look);
+  } catch (error) {
+    if (!(error instanceof RegionBudgetExceeded)) throw error;
+    findings.add(
+      'note',
+      'too-complex',
+      ['policies'],
+      'The policies overlap in too many ways for their order to be checked as a whole; `explain` still answers for single packets.',
+    );
+  }
+}
+
+function lintPolicy(look: Look, index: number, subject: Reached): void {
+  if (subject.whole.length === 0) {
+    look.findings.add(
+      'warning',
+      'unmatchable-policy',
+      ['policies', subject.policy ?? 0],
+      `${subject.entry.name} matches no packet: local and remote share no address family.`,
+    );
+    return;
+  }
+  if (lintShadow(look, index, subject)) return;
+  lintOverlap(look, index, subject);
+  if (subject.entry.action === 'BYPASS') lintReplies(look, subject);
+}
+
+function reachedEntries(config: GatewayConfig, budget: RegionBudget): readonly Reached[] {
   const { entries } = compileSpd(config, 0);
   const builtinCount = entries.length - config.policies.length;
   const reached: Reached[] = [];
@@ -58,20 +83,9 @@ function reachedEntries(config: GatewayConfig, findings: Findings): readonly Rea
     const whole = regionOf(entry.selector);
     const left = new Map<PacketDirection, Region>();
     for (const direction of DIRECTIONS.filter((each) => speaksOf(entry, each))) {
-      let rest: Region | null = whole;
-      for (const earlier of reached) {
-        if (rest === null || !speaksOf(earlier.entry, direction)) continue;
-        rest = subtractRegion(rest, earlier.whole);
-      }
-      if (rest === null) {
-        findings.add(
-          'note',
-          'too-complex',
-          ['policies'],
-          'The policies overlap in too many ways for their order to be checked; `explain` still answers for single packets.',
-        );
-        return null;
-      }
+      const rest = reached
+        .filter((earlier) => speaksOf(earlier.entry, direction))
+        .reduce((region, earlier) => subtractRegion(region, earlier.whole, budget), whole);
       left.set(direction, rest);
     }
     reached.push({
@@ -85,12 +99,8 @@ function reachedEntries(config: GatewayConfig, findings: Findings): readonly Rea
 }
 
 /** An entry that no packet reaches. True where that is so. */
-function lintShadow(
-  reached: readonly Reached[],
-  index: number,
-  subject: Reached,
-  findings: Findings,
-): boolean {
+function lintShadow(look: Look, index: number, subject: Reached): boolean {
+  const { reached, findings, budget } = look;
   const empty = [...subject.left].filter(([way, region]) => witnessOf(region, way) === null);
   if (empty.length === 0) return false;
   const ways = empty.map(([way]) => way);
@@ -99,7 +109,8 @@ function lintShadow(
     .filter(({ entry, whole }) =>
       ways.some(
         (way) =>
-          speaksOf(entry, way) && witnessOf(intersectRegions(whole, subject.whole), way) !== null,
+          speaksOf(entry, way) &&
+          witnessOf(intersectRegions(whole, subject.whole, budget), way) !== null,
       ),
     )
     .map(({ entry }) => `${entry.name} (${entry.action})`)
@@ -125,48 +136,51 @@ function lintShadow(
 }
 
 /** An earlier entry that takes a part of this one, one of them PROTECT and the other BYPASS. */
-function lintOverlap(
-  reached: readonly Reached[],
-  index: number,
-  subject: Reached,
-  findings: Findings,
-): void {
-  for (const earlier of reached.slice(0, index)) {
-    if (earlier.policy === null) continue;
+function lintOverlap(look: Look, index: number, subject: Reached): void {
+  const { reached, findings } = look;
+  const overlaps = reached.slice(0, index).flatMap((earlier) => {
     const actions = [earlier.entry.action, subject.entry.action];
-    if (!actions.includes('PROTECT') || !actions.includes('BYPASS')) continue;
-    const shared = firstShared(earlier, subject);
-    if (shared === null) continue;
-    const [direction, packet] = shared;
-    const text = `${direction === 'outbound' ? 'out' : 'in'} ${formatPacket(packet)}`;
-    const path = ['policies', subject.policy ?? 0];
-    const outside = subtractRegion(earlier.whole, subject.whole);
-    const isException = outside !== null && outside.length === 0;
-    if (!isException) {
+    if (earlier.policy === null) return [];
+    if (!actions.includes('PROTECT') || !actions.includes('BYPASS')) return [];
+    const text = firstShared(look, earlier, subject);
+    return text === null ? [] : [{ earlier, text }];
+  });
+  const path = ['policies', subject.policy ?? 0];
+  const second = subject.entry;
+  let shown = 0;
+  for (const { earlier, text } of overlaps) {
+    const first = earlier.entry;
+    // A special case before the general one is how policies are written: not an overlap.
+    const isSpecial = subtractRegion(earlier.whole, subject.whole, look.budget).length === 0;
+    if (isSpecial && first.action !== 'BYPASS') continue;
+    shown += 1;
+    if (shown > OVERLAPS_SHOWN_MAX) continue;
+    if (isSpecial) {
+      const what = `${first.name} takes packets out of the protection of ${second.name}: ${text} passes in clear.`;
+      findings.add('note', 'exception', path, what, text);
+    } else {
       findings.add(
-        earlier.entry.action === 'BYPASS' ? 'warning' : 'note',
+        first.action === 'BYPASS' ? 'warning' : 'note',
         'overlap',
         path,
-        `${earlier.entry.name} (${earlier.entry.action}) and ${subject.entry.name} (${subject.entry.action}) both match ${text}: ${earlier.entry.name} stands first and decides. If that is not meant, change their order or narrow one of them.`,
-        text,
-      );
-    } else if (earlier.entry.action === 'BYPASS') {
-      findings.add(
-        'note',
-        'exception',
-        path,
-        `${earlier.entry.name} takes packets out of the protection of ${subject.entry.name}: ${text} passes in clear.`,
+        `${first.name} (${first.action}) and ${second.name} (${second.action}) both match ${text}: ${first.name} stands first and decides. If that is not meant, change their order or narrow one of them.`,
         text,
       );
     }
   }
+  if (shown > OVERLAPS_SHOWN_MAX) {
+    const more = `${second.name} overlaps with ${shown - OVERLAPS_SHOWN_MAX} more earlier policies.`;
+    findings.add('note', 'overlap', path, more);
+  }
 }
 
-function firstShared(earlier: Reached, subject: Reached): [PacketDirection, SpdPacket] | null {
+/** A packet that reaches the earlier entry and that the later one would match. */
+function firstShared(look: Look, earlier: Reached, subject: Reached): string | null {
   for (const [direction, region] of earlier.left) {
     if (!speaksOf(subject.entry, direction)) continue;
-    const packet = witnessOf(intersectRegions(region, subject.whole), direction);
-    if (packet !== null) return [direction, packet];
+    const shared = intersectRegions(region, subject.whole, look.budget);
+    const packet = witnessOf(shared, direction);
+    if (packet !== null) return wordsOf(direction, packet);
   }
   return null;
 }
@@ -175,14 +189,15 @@ function firstShared(earlier: Reached, subject: Reached): [PacketDirection, SpdP
  * A packet that passes in clear one way while what answers it is refused the other way. The SPD
  * holds no state: the reply is a packet of its own and meets the entries in their order.
  */
-function lintReplies(reached: readonly Reached[], subject: Reached, findings: Findings): void {
+function lintReplies(look: Look, subject: Reached): void {
   const { selector } = subject.entry;
   // The reply to one ICMP type is another type; which, the selector does not tell.
   if (selector.icmpTypes.length > 0) return;
   for (const [direction, region] of subject.left) {
     const back = direction === 'outbound' ? 'inbound' : 'outbound';
-    const refusals = walk(reached, back, region);
-    for (const { by, packet } of refusals) reportReply(subject, by, back, packet, findings);
+    for (const { by, packet } of walk(look, back, region)) {
+      reportReply(look, subject, by, wordsOf(back, packet));
+    }
   }
 }
 
@@ -193,46 +208,35 @@ interface Refusal {
 }
 
 /** Sends a set of packets through the entries and reports who does not let them pass. */
-function walk(
-  reached: readonly Reached[],
-  direction: PacketDirection,
-  packets: Region,
-): readonly Refusal[] {
+function walk(look: Look, direction: PacketDirection, packets: Region): readonly Refusal[] {
+  const { reached, budget } = look;
   const refusals: Refusal[] = [];
   let rest = packets;
   for (const by of reached) {
     if (!speaksOf(by.entry, direction)) continue;
-    const packet = witnessOf(intersectRegions(rest, by.whole), direction);
+    const packet = witnessOf(intersectRegions(rest, by.whole, budget), direction);
     if (packet === null) continue;
     if (by.entry.action !== 'BYPASS') refusals.push({ by, packet });
-    const after = subtractRegion(rest, by.whole);
-    if (after === null) return refusals;
-    rest = after;
+    rest = subtractRegion(rest, by.whole, budget);
   }
   const packet = witnessOf(rest, direction);
   return packet === null ? refusals : [...refusals, { by: null, packet }];
 }
 
-function reportReply(
-  subject: Reached,
-  by: Reached | null,
-  back: PacketDirection,
-  packet: SpdPacket,
-  findings: Findings,
-): void {
-  const way = back === 'inbound' ? 'in' : 'out';
-  const text = `${way} ${formatPacket(packet)}`;
+/** `text` is the reply in the words of `explain`. */
+function reportReply(look: Look, subject: Reached, by: Reached | null, text: string): void {
+  const way = text.startsWith('in ') ? 'in' : 'out';
   const { name } = subject.entry;
-  const passes = back === 'inbound' ? 'out' : 'in';
+  const passes = way === 'in' ? 'out' : 'in';
   const fate =
     by === null
       ? 'matches no entry and is discarded'
       : by.entry.action === 'DISCARD'
         ? `meets ${by.entry.name} (DISCARD)`
-        : back === 'inbound'
+        : way === 'in'
           ? `meets ${by.entry.name} (PROTECT), which drops it because it comes in clear`
           : `meets ${by.entry.name} (PROTECT), and leaves protected or not at all`;
-  findings.add(
+  look.findings.add(
     'warning',
     'reply-refused',
     ['policies', subject.policy ?? 0],
@@ -258,42 +262,43 @@ function remedyFor(subject: Reached, by: Reached | null, way: 'in' | 'out'): str
   return `An entry for the replies would undo ${catcher}: rather let ${catcher} speak of both directions, so that such packets do not leave in clear either, or narrow ${name} to a protocol and port.`;
 }
 
+const NO_BUILTIN = {
+  loopback: false,
+  'ike-and-esp': false,
+  'neighbour-discovery': false,
+  'multicast-listener-discovery': false,
+  dhcpv4: false,
+  dhcpv6: false,
+  'path-mtu': false,
+};
+
 /** Built-in entries that were switched off although a policy refuses what they let pass. */
-function lintBuiltin(config: GatewayConfig, reached: readonly Reached[], findings: Findings): void {
-  const { builtin, port, ikePort } = config.gateway;
-  const nothing = {
-    loopback: false,
-    'ike-and-esp': false,
-    'neighbour-discovery': false,
-    'multicast-listener-discovery': false,
-    dhcpv4: false,
-    dhcpv6: false,
-    'path-mtu': false,
-  };
+function lintBuiltin(look: Look): void {
+  const { builtin, port, ikePort } = look.config.gateway;
   for (const group of BUILTIN_NAMES.filter((name) => !builtin[name])) {
     const entries = builtinSpdEntries({
-      enabled: { ...nothing, [group]: true },
-      outerAddresses: outerAddresses(config),
+      enabled: { ...NO_BUILTIN, [group]: true },
+      outerAddresses: outerAddresses(look.config),
       port,
       ikePort,
     });
     const refusal = entries
       .flatMap((entry) =>
         DIRECTIONS.filter((direction) => speaksOf(entry, direction)).flatMap((direction) =>
-          walk(reached, direction, regionOf(entry.selector)).map((each) => ({
-            ...each,
-            direction,
+          walk(look, direction, regionOf(entry.selector)).map(({ by, packet }) => ({
+            by,
+            text: wordsOf(direction, packet),
           })),
         ),
       )
       .at(0);
     if (refusal === undefined) continue;
-    const text = `${refusal.direction === 'outbound' ? 'out' : 'in'} ${formatPacket(refusal.packet)}`;
+    const { by, text } = refusal;
     const fate =
-      refusal.by === null
+      by === null
         ? 'matches no entry and is discarded'
-        : `meets ${refusal.by.entry.name} (${refusal.by.entry.action})`;
-    findings.add(
+        : `meets ${by.entry.name} (${by.entry.action})`;
+    look.findings.add(
       'warning',
       'builtin-off',
       ['gateway', 'builtin', group],
@@ -301,6 +306,11 @@ function lintBuiltin(config: GatewayConfig, reached: readonly Reached[], finding
       text,
     );
   }
+}
+
+/** A packet in the words of `explain`. */
+function wordsOf(direction: PacketDirection, packet: SpdPacket): string {
+  return `${direction === 'outbound' ? 'out' : 'in'} ${formatPacket(packet)}`;
 }
 
 function speaksOf(entry: SpdEntry, direction: PacketDirection): boolean {

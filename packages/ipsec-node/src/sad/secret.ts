@@ -1,5 +1,3 @@
-import { timingSafeEqual } from 'node:crypto';
-
 import { InternalError } from '../errors.js';
 
 const SHOWN = '[secret]';
@@ -60,9 +58,11 @@ export class Secret {
 
   /** Compares in constant time; false where either is not present. */
   equals(other: Secret): boolean {
-    if (this.#bytes === null || other.#bytes === null) return false;
-    if (this.#bytes.length !== other.#bytes.length) return false;
-    return timingSafeEqual(this.#bytes, other.#bytes);
+    const [ours, theirs] = [this.#bytes, other.#bytes];
+    if (ours === null || theirs === null || ours.length !== theirs.length) return false;
+    return (
+      ours.reduce((difference, byte, index) => difference | (byte ^ (theirs[index] ?? 0)), 0) === 0
+    );
   }
 
   /** True where all bytes are the same: a placeholder, not a key. */

@@ -24,8 +24,26 @@ interface Box {
 /** A set of packets of one direction; the boxes may overlap. */
 export type Region = readonly Box[];
 
-/** Past this many boxes a region is not split further. */
-export const REGION_BOXES_MAX = 5_000;
+/** Comparisons of boxes that a look at one whole SPD may take: a second or two. */
+export const REGION_WORK_MAX = 30_000_000;
+
+/** Thrown where a {@link RegionBudget} is used up; whoever made the budget catches it. */
+export class RegionBudgetExceeded extends Error {}
+
+/** Bounds the work of a series of operations on regions, whose size can grow as a power. */
+export class RegionBudget {
+  #left: number;
+
+  constructor(work: number = REGION_WORK_MAX) {
+    this.#left = work;
+  }
+
+  /** @throws RegionBudgetExceeded */
+  spend(work: number): void {
+    this.#left -= work;
+    if (this.#left < 0) throw new RegionBudgetExceeded();
+  }
+}
 
 const ABSENT = 65_536n;
 const ICMP_LAST = 255n;
@@ -59,30 +77,34 @@ export function regionOf(selector: Selector): Region {
   return boxes;
 }
 
-/** What both hold. */
-export function intersectRegions(a: Region, b: Region): Region {
+/**
+ * What both hold.
+ *
+ * @throws RegionBudgetExceeded
+ */
+export function intersectRegions(a: Region, b: Region, budget: RegionBudget): Region {
+  budget.spend(a.length * b.length);
   const boxes: Box[] = [];
   for (const x of a) {
     for (const y of b) {
-      const both = intersectBoxes(x, y);
-      if (both !== null) boxes.push(both);
+      if (overlap(x, y)) boxes.push(intersectBoxes(x, y));
     }
   }
   return boxes;
 }
 
 /**
- * What `from` holds and `what` does not; null where it would take more than
- * {@link REGION_BOXES_MAX} boxes to say.
+ * What `from` holds and `what` does not.
+ *
+ * @throws RegionBudgetExceeded
  */
-export function subtractRegion(from: Region, what: Region): Region | null {
+export function subtractRegion(from: Region, what: Region, budget: RegionBudget): Region {
   let rest: readonly Box[] = from;
   for (const hole of what) {
-    const next: Box[] = [];
-    for (const box of rest) {
-      next.push(...subtractBox(box, hole));
-      if (next.length > REGION_BOXES_MAX) return null;
-    }
+    budget.spend(rest.length);
+    if (!rest.some((box) => overlap(box, hole))) continue;
+    const next = rest.flatMap((box) => (overlap(box, hole) ? subtractBox(box, hole) : [box]));
+    budget.spend(next.length * 4);
     rest = next;
   }
   return rest;
@@ -168,26 +190,29 @@ function chooseAddress(from: Interval, wishes: readonly bigint[]): bigint {
   return isNamedNetwork(from) ? fallback : (wishes.find((wish) => holds(from, wish)) ?? fallback);
 }
 
-function intersectBoxes(x: Box, y: Box): Box | null {
-  if (x.family !== y.family) return null;
-  const local = intersect(x.axes[0], y.axes[0]);
-  const remote = intersect(x.axes[1], y.axes[1]);
-  const protocol = intersect(x.axes[2], y.axes[2]);
-  const a = intersect(x.axes[3], y.axes[3]);
-  const b = intersect(x.axes[4], y.axes[4]);
-  if (local === null || remote === null || protocol === null || a === null || b === null) {
-    return null;
+const AXES = [0, 1, 2, 3, 4] as const;
+
+function overlap(x: Box, y: Box): boolean {
+  if (x.family !== y.family) return false;
+  for (const axis of AXES) {
+    if (x.axes[axis].last < y.axes[axis].first) return false;
+    if (y.axes[axis].last < x.axes[axis].first) return false;
   }
-  return { family: x.family, axes: [local, remote, protocol, a, b] };
+  return true;
 }
 
-/** Cuts the hole out axis by axis: at most two pieces an axis. */
+/** Of two boxes that overlap. */
+function intersectBoxes(x: Box, y: Box): Box {
+  const on = (axis: (typeof AXES)[number]): Interval => intersect(x.axes[axis], y.axes[axis]);
+  return { family: x.family, axes: [on(0), on(1), on(2), on(3), on(4)] };
+}
+
+/** Cuts the hole out of a box that it overlaps, axis by axis: at most two pieces an axis. */
 function subtractBox(box: Box, hole: Box): Box[] {
   const common = intersectBoxes(box, hole);
-  if (common === null) return [box];
   const pieces: Box[] = [];
   let core = box.axes;
-  for (const axis of [0, 1, 2, 3, 4] as const) {
+  for (const axis of AXES) {
     const whole = core[axis];
     const cut = common.axes[axis];
     if (whole.first < cut.first) {
@@ -214,10 +239,11 @@ function withAxis(
   };
 }
 
-function intersect(a: Interval, b: Interval): Interval | null {
-  const first = a.first > b.first ? a.first : b.first;
-  const last = a.last < b.last ? a.last : b.last;
-  return first <= last ? { first, last } : null;
+function intersect(a: Interval, b: Interval): Interval {
+  return {
+    first: a.first > b.first ? a.first : b.first,
+    last: a.last < b.last ? a.last : b.last,
+  };
 }
 
 function intervalsOf(ranges: readonly SelectorNumberRange[]): readonly Interval[] {
