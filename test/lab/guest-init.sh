@@ -12,7 +12,6 @@ $b mkdir -p /layer/upper /layer/work
 $b mount -t overlay -o lowerdir=/lower,upperdir=/layer/upper,workdir=/layer/work overlay /newroot
 for folder in proc sys dev; do $b mount -o bind /$folder /newroot/$folder; done
 $b mount -t tmpfs tmpfs /newroot/run
-$b mount -t tmpfs tmpfs /newroot/tmp
 $b mkdir -p /newroot/run/netns /newroot/run/job
 $b mount -t 9p -o $nine hostjob /newroot/run/job
 exec $b switch_root /newroot /bin/bash /run/job/start
