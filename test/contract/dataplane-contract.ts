@@ -149,7 +149,7 @@ export function runDataplaneContract(
         ['counters', () => dataplane.counters()],
         ['sendIke', () => dataplane.sendIke([])],
       ])('%s is refused', async (_verb, call) => {
-        await expect(call()).rejects.toEqual(failsWith('IPSEC_ERR_USAGE'));
+        await expect(call()).rejects.toEqual(failsWith('IPSEC_ERR_CLOSED'));
       });
     });
 

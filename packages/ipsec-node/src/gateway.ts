@@ -254,11 +254,8 @@ export interface NativeModule extends HostAccess {
  * @throws ResourceError IPSEC_ERR_NATIVE_UNAVAILABLE where it is not built for this platform.
  */
 export async function nativeModule(): Promise<NativeModule> {
-  const specifier: string = './dataplane/native-dataplane.js';
   try {
-    const module: unknown = await import(specifier);
-    if (isNativeModule(module)) return module;
-    throw new Error('the module lacks an export');
+    return await import('./dataplane/native-dataplane.js');
   } catch (cause) {
     throw new ResourceError(
       'IPSEC_ERR_NATIVE_UNAVAILABLE',
@@ -266,10 +263,4 @@ export async function nativeModule(): Promise<NativeModule> {
       { cause },
     );
   }
-}
-
-function isNativeModule(module: unknown): module is NativeModule {
-  if (typeof module !== 'object' || module === null) return false;
-  const wanted = ['NativeDataplane', 'probeHost', 'installGuard', 'removeGuard'];
-  return wanted.every((name) => typeof Reflect.get(module, name) === 'function');
 }

@@ -272,10 +272,8 @@ export class MemoryDataplane implements Dataplane {
 
   private requireOpen(): void {
     if (this.state === 'open') return;
-    if (this.state === 'closed') {
-      throw new UsageError('IPSEC_ERR_CLOSED', 'The dataplane is closed.');
-    }
-    throw new UsageError('IPSEC_ERR_USAGE', 'The dataplane is not open yet.');
+    const when = this.state === 'closed' ? 'closed' : 'not open yet';
+    throw new UsageError('IPSEC_ERR_CLOSED', `The dataplane is ${when}.`);
   }
 
   private find(id: SaId): MemorySa {

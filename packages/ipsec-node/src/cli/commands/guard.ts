@@ -1,4 +1,5 @@
 import { compileSpd } from '../../config/compile.js';
+import { DEFAULTS } from '../../config/defaults.js';
 import { requireGuardPrivileges } from '../../daemon/host/capabilities.js';
 import { type GuardReport, protectedTraffic } from '../../daemon/host/guard.js';
 import { probeSocket } from '../../daemon/vici/socket-path.js';
@@ -22,6 +23,7 @@ interface GuardOptions extends CommonOptions {
 
 interface UnguardOptions extends CommonOptions {
   readonly config?: string;
+  readonly interface: string;
 }
 
 /** `ipsec-node guard`: closes what the policy protects, without a gateway. */
@@ -45,6 +47,11 @@ export const registerUnguard: Registration = (program, context) => {
     .command('unguard')
     .argument('[gateway]', 'name of the gateway, where its file is not at hand')
     .option('-c, --config <file>', 'the configuration')
+    .option(
+      '--interface <name>',
+      'its interface, where its file is not at hand',
+      DEFAULTS.interfaceName.value,
+    )
     .option('--json', 'print JSON')
     .summary('removes the guard; says what will go in clear')
     .description(
@@ -91,7 +98,10 @@ async function unguard(
   if (config !== undefined) await requireStopped(config.gateway.control, gateway);
   requireGuardPrivileges();
   const native = await nativeModule();
-  const report = await native.removeGuard(gateway);
+  const report = await native.removeGuard(
+    gateway,
+    config?.gateway.interface.name ?? options.interface,
+  );
   print(context, options, report, {
     title: 'In clear from now on, wherever the routes lead:',
     none:

@@ -21,8 +21,8 @@ export interface GuardReport {
 export interface HostAccess {
   /** Installs the fail-closed guard of a gateway, or replaces the one that stands. Idempotent. */
   installGuard(request: GuardRequest): Promise<GuardReport>;
-  /** Removes everything that carries a gateway's name. Idempotent. */
-  removeGuard(gateway: string): Promise<GuardReport>;
+  /** Removes everything that carries a gateway's name, and its TUN interface. Idempotent. */
+  removeGuard(gateway: string, interfaceName: string): Promise<GuardReport>;
 }
 
 /** What the policy protects, one line for each entry: this goes in clear without a guard. */
