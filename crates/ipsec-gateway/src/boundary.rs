@@ -2,7 +2,7 @@
 
 use ipsec_datapath::selector::{AddressRange, NumberRange};
 use ipsec_datapath::spd::{Action, SpdEntry};
-use ipsec_host::{self as host, BoundarySpec, Guard, Installed};
+use ipsec_host::{self as host, BoundarySpec, Guard, Hold, Installed, Watcher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// What the boundary is made of besides the policy.
@@ -22,12 +22,11 @@ pub struct BoundaryOptions {
     pub ports: Vec<u16>,
 }
 
-/// The guard of one gateway.
-#[derive(Clone, Debug)]
+/// The guard of one gateway, watched while the gateway runs.
 pub struct Boundary {
     options: BoundaryOptions,
-    /// What is installed; `None` before the first policy.
-    installed: Option<BoundarySpec>,
+    /// What is installed, and who watches it; `None` before the first policy.
+    installed: Option<(BoundarySpec, Watcher)>,
     entries: Vec<host::PolicyEntry>,
     peers: Vec<IpAddr>,
 }
@@ -48,37 +47,67 @@ impl Boundary {
         host::Marks::for_owner(owner).own
     }
 
-    /// Takes a new policy: first a guard as strict as old and new together. `finish` makes it exact
-    /// when the workers have the policy.
-    pub fn begin(&mut self, entries: &[(SpdEntry, bool)]) -> Result<Installed, host::Error> {
-        self.entries = entries
-            .iter()
-            .map(|(entry, builtin)| policy(entry, *builtin))
-            .collect();
+    /// Takes a new policy: first a guard as strict as old and new together. [`Self::finish`] makes it
+    /// exact when the workers have the policy. `report` is told what was missing and put back.
+    pub fn begin(
+        &mut self,
+        entries: &[(SpdEntry, bool)],
+        report: impl FnMut(String) + Send + 'static,
+    ) -> Result<Installed, host::Error> {
+        self.set_policy(entries);
         let spec = self.spec();
-        match &self.installed {
-            Some(old) => Guard::widen(old, &spec),
-            None => Guard::install(&spec),
+        if let Some((old, watcher)) = &self.installed {
+            return watcher.widen(old, &spec);
         }
+        let (watcher, installed) = Watcher::start(&spec, Hold::IfPossible, report)?;
+        self.installed = Some((spec, watcher));
+        Ok(installed)
     }
 
     /// The guard of the policy in force.
-    pub fn finish(&mut self) -> Result<Installed, host::Error> {
+    pub fn finish(&mut self) -> Result<(), host::Error> {
         let spec = self.spec();
-        let installed = Guard::replace(&spec)?;
-        self.installed = Some(spec);
-        Ok(installed)
+        if let Some((installed, watcher)) = &mut self.installed {
+            watcher.replace(&spec)?;
+            *installed = spec;
+        }
+        Ok(())
     }
 
     /// A peer's address: the interface towards it is outside. Changes the guard where that is news.
     pub fn add_peer(&mut self, peer: IpAddr) -> Result<(), host::Error> {
-        if !self.peers.contains(&peer) {
-            self.peers.push(peer);
+        if self.peers.contains(&peer) {
+            return Ok(());
         }
-        if self.installed.is_some() && self.installed.as_ref() != Some(&self.spec()) {
-            self.finish()?;
+        self.peers.push(peer);
+        let spec = self.spec();
+        match &self.installed {
+            Some((installed, _)) if *installed != spec => self.finish(),
+            _ => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Stops watching; the guard stays.
+    pub fn release(&mut self) {
+        if let Some((_, watcher)) = self.installed.take() {
+            watcher.stop();
+        }
+    }
+
+    /// The guard of a policy without a gateway.
+    pub fn install_unwatched(
+        &mut self,
+        entries: &[(SpdEntry, bool)],
+    ) -> Result<Installed, host::Error> {
+        self.set_policy(entries);
+        Guard::install(&self.spec())
+    }
+
+    fn set_policy(&mut self, entries: &[(SpdEntry, bool)]) {
+        self.entries = entries
+            .iter()
+            .map(|(entry, builtin)| policy(entry, *builtin))
+            .collect();
     }
 
     /// What is to be installed.

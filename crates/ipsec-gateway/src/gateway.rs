@@ -1,7 +1,7 @@
 //! The one public type of the crate: opens devices, starts workers, takes the verbs of the seam.
 
 use crate::boundary::{Boundary, BoundaryOptions};
-use crate::event::{EventReceiver, EventSender, channel};
+use crate::event::{Event, EventReceiver, EventSender, channel};
 use crate::inbound_worker::{InboundCommand, InboundWorker};
 use crate::limits::{JOIN_WAIT, TUN_QUEUE_PACKETS};
 use crate::outbound_worker::{OutboundCommand, OutboundWorker};
@@ -152,7 +152,6 @@ pub struct Gateway {
     events: Option<EventSender>,
     sockets: Sockets<SocketNetwork>,
     boundary: Option<Boundary>,
-    watcher: Option<host::Watcher>,
     spd: Arc<Spd>,
     generation: u64,
     outbound_sas: Vec<OutboundRow>,
@@ -209,7 +208,6 @@ impl Gateway {
             boundary: options
                 .guard
                 .then(|| Boundary::new(options.boundary.clone())),
-            watcher: None,
             spd,
             generation: 0,
             outbound_sas: Vec::new(),
@@ -235,27 +233,17 @@ impl Gateway {
         let plain = entries.iter().map(|(entry, _)| entry.clone()).collect();
         let spd = Arc::new(Spd::compile(version, plain)?);
         let mut took_over = false;
-        // The watcher would put back the old guard.
-        self.watcher = None;
-        if let Some(boundary) = &mut self.boundary {
-            took_over = boundary.begin(&entries)?.took_over();
+        if let (Some(boundary), Some(events)) = (&mut self.boundary, &self.events) {
+            let events = events.clone();
+            let report = move |what| events.send_uncounted(Event::Guard(what));
+            took_over = boundary.begin(&entries, report)?.took_over();
         }
         self.spd = spd;
         self.publish()?;
-        self.finish_boundary()?;
-        Ok(took_over)
-    }
-
-    fn finish_boundary(&mut self) -> Result<(), GatewayError> {
         if let Some(boundary) = &mut self.boundary {
             boundary.finish()?;
         }
-        self.watch()
-    }
-
-    /// Watches the guard and puts it back.
-    fn watch(&mut self) -> Result<(), GatewayError> {
-        Ok(())
+        Ok(took_over)
     }
 
     /// Gives the outbound worker policy and SAs as they are, and waits until it has them.
@@ -305,13 +293,10 @@ impl Gateway {
             added_ms: self.now_ms(),
         });
         self.publish()?;
-        let mut watched = false;
         if let Some(boundary) = &mut self.boundary {
-            let before = boundary.spec();
             boundary.add_peer(tunnel.remote)?;
-            watched = boundary.spec() != before;
         }
-        if watched { self.watch() } else { Ok(()) }
+        Ok(())
     }
 
     /// Adds an inbound SA.
@@ -481,7 +466,9 @@ impl Gateway {
         self.outbound.join(JOIN_WAIT);
         self.inbound.join(JOIN_WAIT);
         let last = self.query_sad();
-        self.watcher = None;
+        if let Some(boundary) = &mut self.boundary {
+            boundary.release();
+        }
         self.sockets = Sockets::default();
         // Keys go with the SAs.
         self.outbound_sas.clear();

@@ -20,7 +20,7 @@ type Converted<T> = Result<T, NativeError>;
 
 fn argument(found: &str, accepted: &str) -> NativeError {
     NativeError::new(
-        "IPSEC_ERR_ARGUMENT",
+        "IPSEC_ERR_USAGE",
         format!("found {found:?}; accepted: {accepted}"),
     )
 }
@@ -38,7 +38,7 @@ pub fn unsigned(number: &BigInt) -> Converted<u64> {
     match number.get_u64() {
         (false, value, true) => Ok(value),
         _ => Err(NativeError::new(
-            "IPSEC_ERR_ARGUMENT",
+            "IPSEC_ERR_USAGE",
             "a bigint from 0 to 2^64-1 is wanted",
         )),
     }
@@ -49,7 +49,7 @@ fn address_ranges(ranges: &[NativeAddressRange]) -> Converted<Vec<AddressRange>>
         .iter()
         .map(|range| {
             AddressRange::new(address(&range.from)?, address(&range.to)?)
-                .map_err(|error| NativeError::new("IPSEC_ERR_ARGUMENT", error))
+                .map_err(|error| NativeError::new("IPSEC_ERR_USAGE", error))
         })
         .collect()
 }
@@ -86,7 +86,7 @@ pub fn selector(value: &NativeSelector) -> Converted<Selector> {
     };
     selector
         .validate()
-        .map_err(|error| NativeError::new("IPSEC_ERR_ARGUMENT", error))?;
+        .map_err(|error| NativeError::new("IPSEC_ERR_USAGE", error))?;
     Ok(selector)
 }
 
@@ -169,7 +169,7 @@ pub fn outbound_sa(value: &NativeSa) -> Converted<OutboundSa> {
         tfc_pad_to_len: value.tfc_pad_to_bytes as usize,
         tunnel: tunnel(value)?,
     })
-    .map_err(|error| NativeError::new("IPSEC_ERR_SA", error))
+    .map_err(|error| NativeError::new("IPSEC_ERR_SA_INVALID", error))
 }
 
 pub fn inbound_sa(value: &NativeSa) -> Converted<InboundSa> {
@@ -184,7 +184,7 @@ pub fn inbound_sa(value: &NativeSa) -> Converted<InboundSa> {
         right_edge: unsigned(&value.sequence_number)?,
         reserved_up_to: reserved(value)?,
     })
-    .map_err(|error| NativeError::new("IPSEC_ERR_SA", error))
+    .map_err(|error| NativeError::new("IPSEC_ERR_SA_INVALID", error))
 }
 
 pub fn named_counts<N: ToString>(counts: impl IntoIterator<Item = (N, u64)>) -> Vec<NativeSaDrop> {

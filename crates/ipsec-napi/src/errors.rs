@@ -34,12 +34,12 @@ impl From<GatewayError> for NativeError {
             error => {
                 let code = match &error {
                     GatewayError::SaExists(_) => "IPSEC_ERR_SA_EXISTS",
-                    GatewayError::NoSuchSa(_) => "IPSEC_ERR_SA_NOT_FOUND",
-                    GatewayError::NoSuchEntry(_) => "IPSEC_ERR_SPD_ENTRY_NOT_FOUND",
-                    GatewayError::NoSocket(_) => "IPSEC_ERR_NO_SOCKET",
-                    GatewayError::Spd(_) => "IPSEC_ERR_SPD",
+                    GatewayError::NoSuchSa(_) => "IPSEC_ERR_SA_UNKNOWN",
+                    GatewayError::NoSuchEntry(_) => "IPSEC_ERR_SPD_ENTRY_UNKNOWN",
+                    GatewayError::NoSocket(_) => "IPSEC_ERR_SA_INVALID",
+                    GatewayError::Spd(_) => "IPSEC_ERR_SPD_INVALID",
                     GatewayError::Closed => "IPSEC_ERR_CLOSED",
-                    _ => "IPSEC_ERR_SYSTEM",
+                    _ => "IPSEC_ERR_HOST",
                 };
                 Self::new(code, error)
             }
@@ -51,11 +51,10 @@ impl From<OpenError> for NativeError {
     fn from(error: OpenError) -> Self {
         let (OpenError::Tun { source, .. } | OpenError::Socket { source, .. }) = &error;
         let code = match (source.kind(), &error) {
-            (std::io::ErrorKind::PermissionDenied, _) => "IPSEC_ERR_PERMISSION",
-            (std::io::ErrorKind::AddrInUse, _) => "IPSEC_ERR_PORT_IN_USE",
-            (std::io::ErrorKind::NotFound, OpenError::Tun { .. }) => "IPSEC_ERR_NO_TUN",
-            (_, OpenError::Tun { .. }) => "IPSEC_ERR_TUN",
-            _ => "IPSEC_ERR_SYSTEM",
+            (std::io::ErrorKind::PermissionDenied, _) => "IPSEC_ERR_PRIVILEGE_MISSING",
+            (std::io::ErrorKind::AddrInUse, _) => "IPSEC_ERR_ADDRESS_IN_USE",
+            (_, OpenError::Tun { .. }) => "IPSEC_ERR_DEVICE_UNAVAILABLE",
+            _ => "IPSEC_ERR_HOST",
         };
         Self::new(code, error)
     }
@@ -64,7 +63,7 @@ impl From<OpenError> for NativeError {
 impl From<host::Error> for NativeError {
     fn from(error: host::Error) -> Self {
         let code = if error.is_permission_denied() {
-            "IPSEC_ERR_PERMISSION"
+            "IPSEC_ERR_PRIVILEGE_MISSING"
         } else {
             "IPSEC_ERR_HOST"
         };

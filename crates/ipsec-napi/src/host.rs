@@ -38,8 +38,7 @@ fn try_install(
         .map(spd_entry)
         .collect::<Result<Vec<_>, _>>()?;
     let mut boundary = Boundary::new(options.boundary);
-    let first = boundary.begin(&entries)?;
-    boundary.finish()?;
+    let first = boundary.install_unwatched(&entries)?;
     let how = if first.took_over() {
         "taken over and replaced"
     } else {

@@ -352,7 +352,7 @@ impl NativeReplayWindow {
     pub fn new(packets: u32, esn: bool, right_edge: BigInt) -> napi::Result<Self> {
         let right_edge = unsigned(&right_edge).map_err(thrown)?;
         let window = ReplayWindow::new(packets, esn, right_edge)
-            .map_err(|error| thrown(NativeError::new("IPSEC_ERR_ARGUMENT", error)))?;
+            .map_err(|error| thrown(NativeError::new("IPSEC_ERR_USAGE", error)))?;
         Ok(Self { window })
     }
 
@@ -416,7 +416,7 @@ impl NativeSpd {
             .collect::<Result<Vec<_>, _>>()
             .map_err(thrown)?;
         let spd = Spd::compile(u64::from(version), entries)
-            .map_err(|error| thrown(NativeError::new("IPSEC_ERR_SPD", error)))?;
+            .map_err(|error| thrown(NativeError::new("IPSEC_ERR_SPD_INVALID", error)))?;
         Ok(Self { spd })
     }
 

@@ -1,7 +1,5 @@
 import type { Clock, Milliseconds } from '../clock.js';
 import { UsageError } from '../errors.js';
-import { tryParseIpAddress } from '../net/ip-address.js';
-import { keyMaterialLen } from '../sad/suite.js';
 import type {
   CountersValue,
   Dataplane,
@@ -14,6 +12,7 @@ import type {
   SaValue,
   SpdValue,
 } from './dataplane.js';
+import { saFault } from './sa-fault.js';
 
 /** Most events that wait for their handler; more are counted as lost. */
 const EVENT_COUNT_MAX = 4096;
@@ -120,7 +119,7 @@ export class MemoryDataplane implements Dataplane {
 
   async addSa(sa: SaValue): Promise<void> {
     this.requireOpen();
-    const fault = faultOf(sa);
+    const fault = saFault(sa);
     if (fault !== null) {
       throw new UsageError('IPSEC_ERR_SA_INVALID', `The SA cannot be added: ${fault}.`, {
         fields: { direction: sa.id.direction, spi: sa.id.spi },
@@ -171,7 +170,7 @@ export class MemoryDataplane implements Dataplane {
   ): Promise<void> {
     const sa = this.find(id);
     const value = { ...sa.value, remote: change.remote, remotePort: change.remotePort };
-    const fault = faultOf(value);
+    const fault = saFault(value);
     if (fault !== null) {
       throw new UsageError('IPSEC_ERR_SA_INVALID', `The SA cannot be changed: ${fault}.`, {
         fields: { direction: id.direction, spi: id.spi },
@@ -330,32 +329,6 @@ function keyOf(id: SaId): string {
 
 function lastUsedBefore(first: bigint): bigint {
   return first > 0n ? first - 1n : 0n;
-}
-
-function faultOf(sa: SaValue): string | null {
-  const { spi } = sa.id;
-  // RFC 4303 section 2.1: SPIs 1 to 255 are reserved and 0 is never sent.
-  if (!Number.isInteger(spi) || spi < 256 || spi > 0xffff_ffff) return 'the SPI is not 256..2^32-1';
-  if (sa.key.length !== keyMaterialLen(sa.suite)) {
-    return `a key of ${sa.suite} with its salt has ${keyMaterialLen(sa.suite)} bytes`;
-  }
-  const local = tryParseIpAddress(sa.local);
-  const remote = tryParseIpAddress(sa.remote);
-  if (local === null || remote === null) return 'an outer address is not an IP address';
-  if (local.family !== remote.family) return 'the outer addresses are of different families';
-  for (const port of [sa.localPort, sa.remotePort]) {
-    if (!Number.isInteger(port) || port < 1 || port > 65_535) return 'a UDP port is not 1..65535';
-  }
-  if (sa.id.direction === 'inbound' && !isWindow(sa.replayWindow)) {
-    return 'the replay window is not 0 or a power of two from 64 to 65536';
-  }
-  if (sa.sequenceNumber < 0n) return 'the sequence number is negative';
-  return null;
-}
-
-function isWindow(packets: number): boolean {
-  if (packets === 0) return true;
-  return packets >= 64 && packets <= 65_536 && Number.isInteger(Math.log2(packets));
 }
 
 function sumsOf(sas: Iterable<MemorySa>): Readonly<Record<string, bigint>> {
