@@ -17,6 +17,7 @@ import {
 } from 'node:fs';
 import { createHash } from 'node:crypto';
 import { tmpdir } from 'node:os';
+import type * as Transpiler from '../../tools/transpile.mjs';
 import { run } from './command.ts';
 import type { CaseResult } from './guest-runner.ts';
 import { debianKernel, PeerMissing, requirePeer } from './peer.ts';
@@ -69,9 +70,7 @@ const MODULE_FOLDERS = [
 
 /** By its place in the repository: this file may itself run transpiled, from elsewhere. */
 async function transpile(entry: string): Promise<string> {
-  const tool: typeof import('../../tools/transpile.mjs') = await import(
-    `${repositoryRoot}/tools/transpile.mjs`
-  );
+  const tool: typeof Transpiler = await import(`${repositoryRoot}/tools/transpile.mjs`);
   return tool.transpile(entry);
 }
 
