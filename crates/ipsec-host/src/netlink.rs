@@ -2,9 +2,13 @@
 
 use std::future::Future;
 
+use nix::sys::socket::{setsockopt, sockopt::SndBufForce};
 use nlink::{Connection, Nftables, Route};
 
 use crate::error::Error;
+
+/// The largest nftables transaction: the largest policy needs about a third of it.
+const TRANSACTION_BYTES_MAX: usize = 64 << 20;
 
 /// Runs `work` to its end on a runtime that lives for this call alone.
 pub(crate) fn run<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
@@ -25,7 +29,12 @@ pub(crate) fn route_connection() -> Result<Connection<Route>, Error> {
 
 /// An nftables socket in the network namespace of the calling thread.
 pub(crate) fn nft_connection() -> Result<Connection<Nftables>, Error> {
-    Connection::<Nftables>::new().map_err(Error::netlink("open an nftables netlink socket"))
+    let connection =
+        Connection::<Nftables>::new().map_err(Error::netlink("open an nftables netlink socket"))?;
+    // A transaction is one message. Without the privilege a small one still fits, and the kernel
+    // would refuse it anyway.
+    let _ = setsockopt(connection.socket(), SndBufForce, &TRANSACTION_BYTES_MAX);
+    Ok(connection)
 }
 
 /// Whether the kernel has IPv6 here at all.

@@ -531,7 +531,13 @@ fn sides_of_the_boundary() {
             assert_eq!(count_tag(&second.packets(), "neighbours"), 1);
             assert_eq!(count_tag(&inside.packets(), "anywhere"), 1);
             assert_eq!(count_tag(&first.packets(), "decrypted"), 1);
-            assert_eq!(count_tag(&inside.packets(), "decrypted"), 0);
+            // (The host's ICMP answer quotes it.)
+            let udp: Vec<_> = inside
+                .packets()
+                .into_iter()
+                .filter(|packet| packet[9] == 17)
+                .collect();
+            assert_eq!(count_tag(&udp, "decrypted"), 0);
             assert_eq!(count_tag(&first.packets(), "attack"), 0);
             assert_eq!(dropped("test", "cleartext_inbound"), before + 1);
             assert_eq!(outside.packets().len(), 0);
@@ -575,7 +581,9 @@ fn a_large_policy_is_one_transaction() {
         build();
         let inside = tun("tun0");
         let mut spec = site_spec();
-        let count = BoundarySpec::ENTRIES_MAX - 2;
+        let count: usize = std::env::var("LARGE")
+            .map_or(BoundarySpec::ENTRIES_MAX, |text| text.parse().unwrap())
+            - 2;
         spec.entries = (0..count)
             .map(|index| {
                 let network = format!(
