@@ -8,7 +8,10 @@ const bin = (name) => join(root, 'node_modules/.bin', name);
 const checks = [
   ['rust-format', ['cargo', 'fmt', '--all', '--check']],
   ['format', [bin('biome'), 'format']],
-  ['lint', [bin('oxlint'), '--type-aware', '--deny-warnings', 'packages', 'test', 'bench']],
+  [
+    'lint',
+    [bin('oxlint'), '--type-aware', '--deny-warnings', 'packages', 'test', 'bench', 'tools'],
+  ],
   ['types', [bin('tsc'), '--build']],
   ['types-test', [bin('tsc'), '-p', 'test']],
   ['types-bench', [bin('tsc'), '-p', 'bench']],
@@ -16,9 +19,9 @@ const checks = [
 
 let failed = 0;
 for (const [name, command] of checks) {
-  const log = join(root, '.cache/logs', `check-${name}.log`);
+  const log = join(root, '.cache/logs', `check-${String(name)}.log`);
   const { status, output } = await logged(command, { log });
-  process.stdout.write(`${status === 0 ? 'ok  ' : 'FAIL'} ${name}\n`);
+  process.stdout.write(`${status === 0 ? 'ok  ' : 'FAIL'} ${String(name)}\n`);
   if (status !== 0) {
     failed += 1;
     process.stdout.write(`${output.trimEnd()}\n`);

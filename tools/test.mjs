@@ -81,7 +81,7 @@ function vitest(name, projects, wrapper = () => []) {
         `--outputFile.json=${report}`,
       ];
       const onLine = (line) => {
-        if (/^skipped: /.test(line)) say(`     ${line}`);
+        if (line.startsWith('skipped: ')) say(`     ${line}`);
         else if (/^ *[✓❯×↓] .*test\/.*\.test\.ts/.test(line)) say(`     ${line.trim()}`);
       };
       const log = join(logs, `${name}.log`);
@@ -176,7 +176,15 @@ const sideBySide = [
   ],
   [
     check('format', [bin('biome'), 'format']),
-    check('lint', [bin('oxlint'), '--type-aware', '--deny-warnings', 'packages', 'test', 'bench']),
+    check('lint', [
+      bin('oxlint'),
+      '--type-aware',
+      '--deny-warnings',
+      'packages',
+      'test',
+      'bench',
+      'tools',
+    ]),
     check('types-test', [...tsc, '-p', 'test']),
     check('types-bench', [...tsc, '-p', 'bench']),
     vitest('unit', ['unit']),
