@@ -49,7 +49,8 @@ function plainText(terminal: Terminal, error: IpsecError, remedy: string): strin
   const head = `${paint(terminal, 'red', 'ipsec-node:')} ${first ?? ''}`;
   const causes = causesOf(error).map((cause) => `  because: ${oneLine(cause)}`);
   const told = [head, ...rest.map((line) => `  ${line}`), ...causes];
-  if (!SELF_EXPLAINED.has(error.code)) {
+  if (error.fields['adviceInMessage'] === true) told.push(`  (${error.code})`);
+  else if (!SELF_EXPLAINED.has(error.code)) {
     told.push(`  ${paint(terminal, 'bold', 'next:')} ${remedy} (${error.code})`);
   }
   return `${told.join('\n')}\n`;

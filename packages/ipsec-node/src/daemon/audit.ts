@@ -48,8 +48,13 @@ export class AuditLog {
     tally.writtenOut += 1;
     this.log.warn('Refused a packet (audit).', {
       reason,
-      spi: `0x${event.spi.toString(16).padStart(8, '0')}`,
-      sequenceNumber: event.sequenceNumber,
+      // Packets that never came near an SA have neither.
+      ...(event.spi === 0
+        ? {}
+        : {
+            spi: `0x${event.spi.toString(16).padStart(8, '0')}`,
+            sequenceNumber: event.sequenceNumber,
+          }),
       source: event.source,
       destination: event.destination,
       count: event.count,

@@ -41,7 +41,7 @@ export async function requireFreeControlSocket(path: string): Promise<void> {
 }
 
 function refusalOf(path: string, error: unknown): ResourceError {
-  const fields = { path };
+  const fields = { path, adviceInMessage: true };
   if (!(error instanceof ViciListenError)) {
     const reason = error instanceof Error ? error.message : String(error);
     return new ResourceError(
@@ -57,21 +57,21 @@ function refusalOf(path: string, error: unknown): ResourceError {
         'IPSEC_ERR_ADDRESS_IN_USE',
         `A gateway answers on the control socket ${path} already. ` +
           'Stop it, or give this one a socket of its own in gateway.control.',
-        { cause: error, fields },
+        { fields },
       );
     case 'not-a-socket':
       return new ResourceError(
         'IPSEC_ERR_HOST',
         `The control socket ${path} cannot be made: a file that is no socket is in its place. ` +
           'Remove it, or name another path in gateway.control.',
-        { cause: error, fields },
+        { fields },
       );
     case 'too-long':
       return new ResourceError(
         'IPSEC_ERR_HOST',
         `The path of the control socket, ${path}, is longer than the ${SOCKET_PATH_BYTES_MAX} ` +
           'bytes that a Unix socket may have. Name a shorter one in gateway.control.',
-        { cause: error, fields },
+        { fields },
       );
   }
 }

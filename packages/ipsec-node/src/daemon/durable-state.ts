@@ -81,7 +81,7 @@ export class DurableState {
         'IPSEC_ERR_STATE_UNWRITABLE',
         `The state directory ${directory} is in use by a running gateway. ` +
           'Stop that one, or give each gateway a directory of its own (gateway.state).',
-        { fields: { directory, reason: 'in-use' } },
+        { fields: { directory, reason: 'in-use', adviceInMessage: true } },
       );
     }
     try {
@@ -125,7 +125,7 @@ export class DurableState {
         'IPSEC_ERR_STATE_UNWRITABLE',
         `The state directory ${this.directory} keeps the numbers of ${RECORD_COUNT_MAX} keys and ` +
           'takes no more. Start a new directory together with new keys for every manual SA.',
-        { fields: { directory: this.directory, reason: 'full' } },
+        { fields: { directory: this.directory, reason: 'full', adviceInMessage: true } },
       );
     }
     const reservedUpTo = upTo + block;
@@ -166,7 +166,14 @@ export class DurableState {
         `The ${id.direction} SA with SPI ${hex(id.spi)} and the ${other.id.direction} SA with SPI ` +
           `${hex(other.id.spi)} have the same key. Both ends or both SAs would use the same ` +
           'nonces, which gives the traffic away: make a key of its own for each direction.',
-        { fields: { direction: id.direction, spi: id.spi, other: other.id.spi } },
+        {
+          fields: {
+            direction: id.direction,
+            spi: id.spi,
+            other: other.id.spi,
+            adviceInMessage: true,
+          },
+        },
       );
     }
   }
@@ -267,6 +274,14 @@ function exhausted(id: SaId, left: bigint, esn: boolean): ResourceError {
     'IPSEC_ERR_SA_INVALID',
     `The key of the ${id.direction} SA with SPI ${hex(id.spi)} has ${left} sequence numbers left, ` +
       `too few to start with; a number is never used twice. ${advice}`,
-    { fields: { direction: id.direction, spi: id.spi, left, reason: 'sequence-exhausted' } },
+    {
+      fields: {
+        direction: id.direction,
+        spi: id.spi,
+        left,
+        reason: 'sequence-exhausted',
+        adviceInMessage: true,
+      },
+    },
   );
 }

@@ -50,7 +50,7 @@ function corrupt(path: string, what: string, cause?: unknown): ResourceError {
     `The state file ${path} is damaged (${what}), so it is not known which sequence numbers the ` +
       'manual keys have used, and using one twice would give the traffic away. ' +
       'Put new keys on both ends, then remove the file. Never remove it and keep the keys.',
-    { cause, fields: { path } },
+    { cause, fields: { path, adviceInMessage: true } },
   );
 }
 
@@ -79,7 +79,7 @@ export function unwritable(directory: string, cause: unknown): ResourceError {
     'IPSEC_ERR_STATE_UNWRITABLE',
     `The state directory ${directory} ${what}, and a manually keyed SA may not run without it: ` +
       `a restart would use sequence numbers twice. ${remedy}`,
-    { cause, fields: { directory } },
+    { cause, fields: { directory, adviceInMessage: true } },
   );
 }
 

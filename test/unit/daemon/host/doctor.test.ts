@@ -28,7 +28,7 @@ const GOOD: Readonly<Record<string, string>> = {
   '/proc/sys/net/ipv6/conf/all/forwarding': '1\n',
   '/proc/sys/net/ipv4/conf/all/rp_filter': '0\n',
   '/proc/sys/net/ipv4/conf/eth0/rp_filter': '2\n',
-  '/sys/class/net/eth0/mtu': '1500\n',
+  '/proc/sys/net/ipv6/conf/eth0/mtu': '1500\n',
   '/proc/sys/net/core/rmem_max': '8388608\n',
   '/proc/self/limits':
     'Limit                     Soft Limit           Hard Limit           Units\n' +
@@ -89,7 +89,7 @@ describe('doctor', () => {
       /modprobe -r esp4/,
     ],
     ['IPv4 forwarding', { '/proc/sys/net/ipv4/ip_forward': '0\n' }, {}, 'warning', /ip_forward=1/],
-    ['MTU of eth0', { '/sys/class/net/eth0/mtu': '1450\n' }, {}, 'warning', /mtu to auto/],
+    ['MTU of eth0', { '/proc/sys/net/ipv6/conf/eth0/mtu': '1450\n' }, {}, 'warning', /mtu to auto/],
     ['receive buffer', { '/proc/sys/net/core/rmem_max': '212992\n' }, {}, 'warning', /rmem_max=/],
     [
       'core dumps',

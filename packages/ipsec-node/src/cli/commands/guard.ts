@@ -119,7 +119,7 @@ async function requireStopped(control: string, gateway: string): Promise<void> {
   throw new ResourceError(
     'IPSEC_ERR_ADDRESS_IN_USE',
     `The gateway ${gateway} runs and has its guard in its own hands. Stop it first.`,
-    { fields: { control } },
+    { fields: { control, adviceInMessage: true } },
   );
 }
 

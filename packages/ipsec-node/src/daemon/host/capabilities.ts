@@ -70,7 +70,7 @@ export function requireGatewayPrivileges(ports: readonly number[]): void {
     throw new ResourceError(
       'IPSEC_ERR_DEVICE_UNAVAILABLE',
       `${refused}: ${fault.found}. ${fault.remedy}`,
-      { fields: { device: TUN_DEVICE } },
+      { fields: { device: TUN_DEVICE, adviceInMessage: true } },
     );
   }
 }
@@ -92,7 +92,7 @@ function requireCapabilities(refused: string, needed: readonly CapabilityName[])
   throw new ResourceError(
     'IPSEC_ERR_PRIVILEGE_MISSING',
     `${refused}: this process lacks ${purposes.join('; ')}. ${howToGrant(missing)}`,
-    { fields: { missing: missing.join(' ') } },
+    { fields: { missing: missing.join(' '), adviceInMessage: true } },
   );
 }
 

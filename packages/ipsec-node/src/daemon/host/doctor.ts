@@ -11,6 +11,7 @@ import {
   tunDeviceFault,
 } from './capabilities.js';
 import type { HostFiles } from './files.js';
+import { mtuPaths } from './interface-sides.js';
 import { portFindings } from './ports-in-use.js';
 
 /** One thing that was looked at. */
@@ -194,7 +195,9 @@ const forwarding: Check = (host, subject) => {
 
 const mtu: Check = (host, { unprotected, tunnelMtu }) =>
   unprotected.flatMap((name): readonly Finding[] => {
-    const text = host.read(`/sys/class/net/${name}/mtu`)?.trim();
+    const text = mtuPaths(name)
+      .map((path) => host.read(path)?.trim())
+      .find((found) => found !== undefined);
     if (text === undefined) return [];
     if (tunnelMtu === null) return [finding(`MTU of ${name}`, 'ok', `${text} bytes`)];
     const found = `${text} bytes outside, ${tunnelMtu} inside the tunnel`;

@@ -106,10 +106,20 @@ export function hostInterfaces(): readonly string[] {
     .flatMap((line) => /^\s*([^:\s]+):/.exec(line)?.[1] ?? []);
 }
 
+/**
+ * Where the MTU of an interface is written. /proc/sys is of the network namespace of its reader, /sys
+ * of the namespace in which it was mounted: the second is right only where there is no IPv6.
+ */
+export function mtuPaths(name: string): readonly string[] {
+  return [`/proc/sys/net/ipv6/conf/${name}/mtu`, `/sys/class/net/${name}/mtu`];
+}
+
 /** MTU of an interface in bytes; `undefined` where it is not known. */
 export function interfaceMtu(name: string): number | undefined {
-  const text = readText(`/sys/class/net/${name}/mtu`).trim();
-  return /^\d+$/.test(text) ? Number(text) : undefined;
+  const text = mtuPaths(name)
+    .map((path) => readText(path).trim())
+    .find((found) => /^\d+$/.test(found));
+  return text === undefined ? undefined : Number(text);
 }
 
 function readText(path: string): string {
