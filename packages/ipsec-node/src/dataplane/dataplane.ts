@@ -167,8 +167,18 @@ export type DataplaneEvent =
   | { readonly kind: 'ike'; readonly datagrams: readonly IkeDatagram[] }
   | { readonly kind: 'acquire'; readonly entry: string; readonly packet: PacketValue }
   /** A durable reservation runs low: write a higher one down, then call `reserve`. */
-  | { readonly kind: 'reserveLow'; readonly id: SaId; readonly used: bigint; readonly wanted: bigint }
-  | { readonly kind: 'expire'; readonly id: SaId; readonly limit: 'sequence'; readonly hard: boolean }
+  | {
+      readonly kind: 'reserveLow';
+      readonly id: SaId;
+      readonly used: bigint;
+      readonly wanted: bigint;
+    }
+  | {
+      readonly kind: 'expire';
+      readonly id: SaId;
+      readonly limit: 'sequence';
+      readonly hard: boolean;
+    }
   | { readonly kind: 'firstUse'; readonly id: SaId }
   | { readonly kind: 'guard'; readonly what: string }
   | {
@@ -213,7 +223,10 @@ export interface Dataplane {
   /** A durable reservation is on disk: numbers up to and including `upTo` may be used. */
   reserve(id: SaId, upTo: bigint): Promise<void>;
   /** A new peer endpoint. Never keys. */
-  updateSa(id: SaId, change: { readonly remote: string; readonly remotePort: number }): Promise<void>;
+  updateSa(
+    id: SaId,
+    change: { readonly remote: string; readonly remotePort: number },
+  ): Promise<void>;
   /** Final state of the SA. */
   deleteSa(id: SaId): Promise<SaState>;
   querySad(): Promise<readonly SaState[]>;

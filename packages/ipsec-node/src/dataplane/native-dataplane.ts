@@ -330,10 +330,7 @@ export async function installGuard(request: {
 }): Promise<{ readonly done: readonly string[]; readonly found: boolean }> {
   const found = guardOwners().includes(request.options.gateway);
   const { done } = check(
-    await nativeInstallGuard(
-      nativeOptions(request.options),
-      request.spd.entries.map(nativeEntry),
-    ),
+    await nativeInstallGuard(nativeOptions(request.options), request.spd.entries.map(nativeEntry)),
   );
   return { done, found };
 }
