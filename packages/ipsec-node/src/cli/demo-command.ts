@@ -3,16 +3,25 @@ import { type CommonOptions, example, EXIT_CODES, perform, type Registration } f
 import type { ExitCode } from './refusal.js';
 import type { Terminal } from './terminal.js';
 
+/** What the demo is told. */
+export interface DemoOptions {
+  readonly json: boolean;
+  /** Words and options that only the demo itself knows. */
+  readonly args: readonly string[];
+}
+
 /** What commands/demo.ts exports. */
 export interface DemoModule {
   /** Runs the demo and returns what the process is to exit with. */
-  runDemo(options: Readonly<Record<string, unknown>>, terminal: Terminal): Promise<ExitCode>;
+  runDemo(options: DemoOptions, terminal: Terminal): Promise<ExitCode>;
 }
 
 /** `ipsec-node demo`: its code is loaded when it is asked for. */
 export const registerDemo: Registration = (program, context) => {
   program
     .command('demo')
+    .argument('[words...]', 'passed on to the demo')
+    .allowUnknownOption()
     .option('--json', 'print what was measured as JSON')
     .summary('two gateways and two hosts in namespaces: traffic, and every attack refused')
     .description(
@@ -21,10 +30,10 @@ export const registerDemo: Registration = (program, context) => {
         'when not root, and cleans up after itself.',
     )
     .addHelpText('after', example('ipsec-node demo') + EXIT_CODES)
-    .action((options: CommonOptions) =>
+    .action((words: readonly string[], options: CommonOptions) =>
       perform(context, options, async () => {
         const demo = await demoModule();
-        return demo.runDemo({ ...options }, context.terminal);
+        return demo.runDemo({ json: options.json === true, args: words }, context.terminal);
       }),
     );
 };
