@@ -176,7 +176,8 @@ async function whenChanged(name, inputs, isThere, work) {
   const wanted = digest(inputs);
   if (readJson(stampFile, {})[name] === wanted && isThere()) return;
   await work();
-  writeStamp(name, digest(inputs));
+  // Of the inputs as they were before: what changed during the work is not in its result.
+  writeStamp(name, wanted);
 }
 
 function nativeAddon() {
