@@ -48,9 +48,10 @@ fn seal_one_run(sa: &OutboundSa, packets: &[Vec<u8>], counters: &Counters) -> Ve
     let mut slots = Vec::new();
     for packet in packets {
         let cell = arena.len();
-        arena.resize(cell + FRONT, 0);
+        // What lay in the arena before.
+        arena.resize(cell + FRONT, 0xa5);
         arena.extend_from_slice(packet);
-        arena.resize(cell + sa.sealed_len(packet.len()), 0);
+        arena.resize(cell + sa.sealed_len(packet.len()), 0xa5);
         slots.push(Slot {
             start: (cell + FRONT) as u32,
             len: packet.len() as u32,

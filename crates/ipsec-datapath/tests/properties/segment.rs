@@ -23,7 +23,7 @@ fn sealed_len(inner_len: usize, tfc: usize) -> usize {
 /// Puts a read where a scattering read of `iovec_count` buffers would; the last takes all that is
 /// left. What is around is not zero.
 pub(crate) fn read_into(packet: &[u8], layout: &Layout, iovec_count: usize) -> Vec<u8> {
-    let mut arena = vec![0x5a; 160 * 1024 + layout.payload(iovec_count)];
+    let mut arena = vec![0x5a; 400 * 1024 + layout.payload(iovec_count)];
     let mut rest = packet;
     for index in 0..iovec_count {
         let (at, room) = if index == 0 {
@@ -358,6 +358,34 @@ fn a_lone_packet_gets_its_checksum_and_its_cell() {
         })
         .unwrap_or_else(|failure| panic!("{failure}"));
     assert!(with_zero_sum.get() > 50, "{}", with_zero_sum.get());
+}
+
+/// RFC 768: a UDP checksum that comes out as zero is sent as all ones, in each datagram.
+#[test]
+fn a_udp_checksum_of_zero_is_sent_as_ones() {
+    let sa = Association::default().outbound();
+    let layout = Layout::new(120, 1_400, sa.sealed_len(1_520));
+    for v6 in [false, true] {
+        let mut whole = udp(v6, 0, (9, 53), &[0x31; 2_500]);
+        let headers = headers_len(&whole);
+        let field = ip_len(&whole) + 6;
+        for index in 0..3 {
+            let word = headers + index * 1_000;
+            put16(&mut whole, word, 0);
+            let mut datagram = slow_segments(&whole, 1_000).remove(index);
+            put16(&mut datagram, field, 0);
+            let next = ip_len(&datagram);
+            let rest = internet_checksum(&[&pseudo_header(&datagram), &datagram[next..]]);
+            put16(&mut whole, word, rest);
+        }
+        let (arena, slots, outcome) = segmented(&sa, &whole, (&layout, 130), 1_000);
+        assert_eq!(outcome.map(|done| done.packets), Ok(3));
+        for slot in &slots[..3] {
+            let datagram = &arena[slot.range()];
+            assert_eq!(datagram[field..field + 2], [0xff, 0xff], "IPv6 {v6}");
+            assert!(next_checksum_is_right(datagram));
+        }
+    }
 }
 
 #[test]
