@@ -97,6 +97,7 @@ function failsWith(code: string): unknown {
 export function runDataplaneContract(
   name: string,
   make: () => ContractSubject | Promise<ContractSubject>,
+  abilities: { /** Subjects have `receiveFirstPacket`. */ readonly receives: boolean },
 ): void {
   describe(`dataplane contract: ${name}`, () => {
     let subject: ContractSubject;
@@ -392,26 +393,27 @@ export function runDataplaneContract(
       });
     });
 
-    describe('events', () => {
-      it('come after the reply to the verb that created their SA', async (context) => {
-        const { receiveFirstPacket } = subject;
-        if (receiveFirstPacket === undefined) return context.skip();
-        await opened();
-        let added = false;
-        const early: DataplaneEvent[] = [];
-        dataplane.onEvents((batch) => {
-          if (!added) early.push(...batch);
-          events.push(...batch);
+    // Not defined where it cannot run: a test that is skipped counts as one that is missing.
+    if (abilities.receives)
+      describe('events', () => {
+        it('come after the reply to the verb that created their SA', async () => {
+          const receiveFirstPacket = subject.receiveFirstPacket ?? (() => Promise.resolve());
+          await opened();
+          let added = false;
+          const early: DataplaneEvent[] = [];
+          dataplane.onEvents((batch) => {
+            if (!added) early.push(...batch);
+            events.push(...batch);
+          });
+          const adding = dataplane.addSa(INBOUND).then(() => {
+            added = true;
+          });
+          await Promise.all([adding, receiveFirstPacket(INBOUND.id.spi)]);
+          await expect
+            .poll(() => events.filter((event) => event.kind === 'firstUse'))
+            .toEqual([{ kind: 'firstUse', id: INBOUND.id }]);
+          expect(early).toEqual([]);
         });
-        const adding = dataplane.addSa(INBOUND).then(() => {
-          added = true;
-        });
-        await Promise.all([adding, receiveFirstPacket(INBOUND.id.spi)]);
-        await expect
-          .poll(() => events.filter((event) => event.kind === 'firstUse'))
-          .toEqual([{ kind: 'firstUse', id: INBOUND.id }]);
-        expect(early).toEqual([]);
       });
-    });
   });
 }

@@ -9,16 +9,20 @@ import {
   runDataplaneContract,
 } from './dataplane-contract.js';
 
-runDataplaneContract('memory', () => {
-  const dataplane = new MemoryDataplane(systemClock);
-  return {
-    dataplane,
-    options: CONTRACT_OPTIONS,
-    receiveFirstPacket: async (spi) => {
-      dataplane.receive(spi, 1n);
-    },
-  };
-});
+runDataplaneContract(
+  'memory',
+  () => {
+    const dataplane = new MemoryDataplane(systemClock);
+    return {
+      dataplane,
+      options: CONTRACT_OPTIONS,
+      receiveFirstPacket: async (spi) => {
+        dataplane.receive(spi, 1n);
+      },
+    };
+  },
+  { receives: true },
+);
 
 describe('memory dataplane', () => {
   async function opened(): Promise<{ dataplane: MemoryDataplane; events: DataplaneEvent[] }> {
