@@ -91,7 +91,7 @@ async function bench(root: string, options: BenchOptions, signal: AbortSignal): 
       gateway: gateway === null || evaluation === null ? null : { ...gateway, ...evaluation },
       packet,
     };
-    await writeResult(root, options, result, evaluation);
+    await writeResult(root, result, evaluation);
   }
   return options.assertTargets && !met ? 1 : 0;
 }
@@ -121,12 +121,11 @@ async function runGateways(
 /** A partial run never takes the place of a full one. */
 async function writeResult(
   root: string,
-  options: BenchOptions,
   result: Result,
   evaluation: Evaluation | null,
 ): Promise<void> {
   const folder = join(root, 'bench/results');
-  const suffix = options.complete ? '' : '-partial';
+  const suffix = result.complete ? '' : '-partial';
   const name = `${result.date.slice(0, 10)}-${cpuSlug()}${suffix}`;
   await mkdir(folder, { recursive: true });
   await writeFile(join(folder, `${name}.json`), `${JSON.stringify(result, null, 1)}\n`);
@@ -136,7 +135,7 @@ async function writeResult(
     const captions = [
       `ipsec-node against its peers, ${result.date.slice(0, 10)}`,
       `${machine.cpu}, ${machine.cores} processors shared by both gateways and both iperf3 ends, Linux ${machine.kernel}, wire MTU ${gateway.wireMtu}`,
-      `Bars: median of ${gateway.rounds} interleaved rounds of ${gateway.seconds} s; whiskers: lowest and highest round. veth passes GSO through, which flatters GSO designs`,
+      `Bars: median of ${gateway.rounds} interleaved rounds of ${gateway.seconds} s; whiskers: lowest and highest round. veth passes GSO through, which flatters GSO designs. Noise: ${gateway.idleBusyCores?.median.toFixed(2) ?? '?'} processors busy with something else`,
     ];
     await writeFile(join(folder, `${name}.svg`), plotOf(gateway, evaluation, captions));
     print(`written: bench/results/${name}.svg`);
