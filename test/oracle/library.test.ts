@@ -310,19 +310,15 @@ describeWith(['scapy'], 'the library and scapy', () => {
       const tunnel = { source: what.ends.local, destination: what.ends.remote };
       const udp = { sourcePort: 4500, destinationPort: 4500 };
       const packet = { inner, sequence, iv: octets64(BigInt(random(1_000_000))), tunnel };
-      theirs.push(await scapy.seal(sa, what.encapsulation === 'udp' ? { ...packet, udp } : packet));
+      // Scapy takes the number 0, the first of a new subspace, for none given.
+      theirs.push(
+        sequence % 2n ** 32n === 0n
+          ? encapsulate(sa, tunnel, inner, { sequence })
+          : await scapy.seal(sa, what.encapsulation === 'udp' ? { ...packet, udp } : packet),
+      );
     }
     // Scapy writes no ECN outside; an inner CE or ECT stays as it is then (RFC 6040 section 4.2).
-    const opened = openWith(inbound, theirs);
-    const wrong = opened.filter(
-      (found, index) =>
-        !(typeof found !== 'string' && found.equals(inners[index] ?? Buffer.alloc(0))),
-    );
-    expect(
-      wrong.map((found) =>
-        typeof found === 'string' ? `${found} ${opened.indexOf(found)}` : found.toString('hex'),
-      ),
-    ).toEqual([]);
+    expect(openWith(inbound, theirs)).toEqual(inners);
   });
 });
 
