@@ -29,12 +29,21 @@ for (const suite of ['aes128gcm16', 'aes256gcm16', 'chacha20poly1305']) {
   const shared = { spi: 0xc0000001, suite, key, encapsulation: 'udp', esn: true };
   const [left, right] = ['192.0.2.1', '198.51.100.2'];
   const outbound = new packet.OutboundSa({ ...shared, local: left, remote: right });
-  const window = { replayWindow: 1024 };
-  const inbound = new packet.InboundSa({ ...shared, local: right, remote: left, ...window });
+  const inbound = new packet.InboundSa({ ...shared, local: right, remote: left });
   const batch = new packet.PacketBatch({ packets: 16, bytesPerPacket: 2048 });
-  for (let n = 0; n < 8; n += 1) batch.push(innerPacket(`number ${n}`));
-  outbound.encapsulate(batch);
-  inbound.decapsulate(batch);
+  const sent = Array.from({ length: 8 }, (_, n) => innerPacket(`number ${n}`));
+  for (const each of sent) batch.push(each);
+  assert.equal(outbound.encapsulate(batch), sent.length);
+  const wire = sent.map((_, index) => Buffer.from(batch.packet(index)));
+  assert.ok(wire.every((each, index) => !each.includes(`number ${index}`)));
+  assert.equal(inbound.decapsulate(batch), sent.length);
+  for (const [index, each] of sent.entries()) {
+    assert.deepEqual(Buffer.from(batch.packet(index)), each);
+  }
+  batch.clear();
+  for (const each of wire) batch.push(each);
+  assert.equal(inbound.decapsulate(batch), 0);
+  assert.match(batch.reason(0) ?? '', /replay|duplicate/);
 }
 
 const main = join(root, 'packages/ipsec-node/dist/cli/main.js');
