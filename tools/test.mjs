@@ -242,7 +242,10 @@ function finish() {
   process.exit(total.failed > 0 || total.passed === 0 ? 1 : 0);
 }
 
+let isEnding = false;
+
 async function runSuite(suite) {
+  if (isEnding) return;
   const since = Date.now();
   say(`...  ${suite.name}`);
   const found = await suite.run();
@@ -265,6 +268,7 @@ async function runColumn(suites) {
 
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
   process.on(signal, () => {
+    isEnding = true;
     endAll();
     // The suites get time to put the machine back as it was.
     setTimeout(() => {
@@ -289,6 +293,8 @@ if (options.isSetUp) {
 }
 await Promise.all(sideBySide.map(runColumn));
 await runColumn(oneByOne);
+// The handler of the signal ends this process, and with status 130.
+if (isEnding) await new Promise(() => undefined);
 for (const what of sweep()) {
   say(`FAIL the tests left ${what}`);
   total.failed += 1;
