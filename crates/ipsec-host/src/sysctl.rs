@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::error::Error;
-use crate::link;
+use crate::{address, link};
 
 /// Reads a setting by its dotted or slashed name below /proc/sys, without the line end.
 pub fn read(name: &str) -> Result<String, Error> {
@@ -45,7 +45,7 @@ pub enum ReversePath {
     /// The source must be reachable by this very interface. Drops what comes out of the TUN,
     /// because the way back is found without the mark.
     Strict,
-    /// The source must be reachable by some interface.
+    /// The source must be reachable by some interface, if this one has an IPv4 address.
     Loose,
 }
 
@@ -60,6 +60,21 @@ pub struct ReversePathReport {
     pub own: u32,
     /// What holds: the kernel takes the larger of the two.
     pub effective: ReversePath,
+    /// Whether the interface has an IPv4 address. Without one the kernel has no second look: loose
+    /// drops as strict does.
+    pub has_address: bool,
+}
+
+impl ReversePathReport {
+    /// Whether the check drops what arrives on a TUN from behind the peer, whose way back is by
+    /// another interface when it is asked for without the mark.
+    pub fn drops_decrypted(&self) -> bool {
+        match self.effective {
+            ReversePath::Off => false,
+            ReversePath::Strict => true,
+            ReversePath::Loose => !self.has_address,
+        }
+    }
 }
 
 /// Reports the IPv4 reverse path check of each interface given.
@@ -75,6 +90,7 @@ pub fn reverse_path_report(interfaces: &[&str]) -> Result<Vec<ReversePathReport>
                 all,
                 own,
                 effective: effective_reverse_path(all, own),
+                has_address: address::list(interface)?.iter().any(|(ip, _)| ip.is_ipv4()),
             })
         })
         .collect()
@@ -88,7 +104,8 @@ fn effective_reverse_path(all: u32, own: u32) -> ReversePath {
     }
 }
 
-/// Makes the reverse path check of an interface loose, whatever `all` says.
+/// Makes the reverse path check of an interface loose, whatever `all` says. A TUN needs an IPv4
+/// address as well: see [`ReversePathReport::has_address`].
 pub fn set_reverse_path_loose(interface: &str) -> Result<(), Error> {
     link::check_name(interface)?;
     write(&format!("net/ipv4/conf/{interface}/rp_filter"), "2")

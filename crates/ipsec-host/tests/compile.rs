@@ -74,7 +74,7 @@ fn entries_keep_their_order_and_local_and_remote_swap() {
     assert_eq!(
         arrive[..2],
         [
-            "meta nfproto ipv4 ip saddr 10.2.0.0-10.2.0.255 ip daddr 10.1.0.0-10.1.0.255 \
+            "meta nfproto ipv4 ip daddr 10.1.0.0-10.1.0.255 ip saddr 10.2.0.0-10.2.0.255 \
              counter name \"cleartext_inbound\" drop comment \"site\"",
             "meta l4proto 1 @th,0,8 8 counter name \"discard_inbound\" drop comment \"ping\"",
         ]
