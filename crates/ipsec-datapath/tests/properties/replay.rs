@@ -164,7 +164,7 @@ impl Walk {
             Base::Top => top + delta,
             Base::LeftEdge => top - window + delta,
             Base::OneWindowAhead => top + window + delta,
-            Base::WordAhead => ((top >> 6) + 1 + delta.abs()) << 6 | (delta & 1) * 63,
+            Base::WordAhead => (((top >> 6) + 1 + delta.abs()) << 6) | ((delta & 1) * 63),
             Base::AfterPrevious => i128::from(self.previous) + 1,
             Base::Earlier => {
                 let back = (delta + 3) as usize * 5 + 1;

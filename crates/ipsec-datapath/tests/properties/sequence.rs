@@ -3,20 +3,24 @@
 
 use ipsec_datapath::DropReason::{SequenceNotReserved, SequenceOverflow};
 use ipsec_datapath::sad::sequence_number::{LOW_WATER, SequenceCounter, UNBOUNDED};
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Four threads take runs until nothing is left.
 fn take_all(counter: &SequenceCounter, confirm: impl Fn(usize) + Sync) -> (Vec<u64>, usize) {
     let asked = AtomicUsize::new(0);
+    // All at once, for the shortest time to collide in.
+    let start = Barrier::new(4);
     let taken: Vec<Vec<u64>> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..4u64)
             .map(|thread| {
-                let (asked, confirm) = (&asked, &confirm);
+                let (asked, confirm, start) = (&asked, &confirm, &start);
                 scope.spawn(move || {
                     let mut mine = Vec::new();
                     let mut random = crate::common::Random(thread);
+                    start.wait();
                     loop {
-                        let count = 1 + random.below(64);
+                        let count = 1 + random.below(4);
                         match counter.reserve(count) {
                             Ok(reserved) => {
                                 mine.extend(reserved.first..reserved.first + count);
@@ -58,7 +62,7 @@ fn is_each_once(numbers: &[u64], first: u64, last: u64) {
 
 #[test]
 fn four_threads_share_32_bits_to_their_end() {
-    let first = u64::from(u32::MAX) - 300_000;
+    let first = u64::from(u32::MAX) - 2_000_000;
     let counter = SequenceCounter::new(first, false, UNBOUNDED);
     let (numbers, asked) = take_all(&counter, |_| {});
     is_each_once(&numbers, first, u64::from(u32::MAX));
