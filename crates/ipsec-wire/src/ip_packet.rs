@@ -144,6 +144,7 @@ impl<'a> IpPacket<'a> {
             ProtocolNumber(header[ipv4::PROTOCOL]),
             fragment,
             false,
+            total_len,
         )
     }
 
@@ -154,11 +155,20 @@ impl<'a> IpPacket<'a> {
         if payload_len == 0 && header[ipv6::NEXT_HEADER] == ProtocolNumber::HOP_BY_HOP.0 {
             return Err(Malformed::Length);
         }
-        let bytes = data
-            .get(..ipv6::HEADER_LEN + payload_len)
-            .ok_or(Malformed::Length)?;
+        let total_len = ipv6::HEADER_LEN + payload_len;
+        if total_len > whole_len {
+            return Err(Malformed::Length);
+        }
+        let bytes = &data[..total_len.min(data.len())];
         let next = ipv6::walk(bytes)?;
-        Self::finish(bytes, next.offset, next.protocol, next.fragment, true)
+        Self::finish(
+            bytes,
+            next.offset,
+            next.protocol,
+            next.fragment,
+            true,
+            total_len,
+        )
     }
 
     fn finish(
