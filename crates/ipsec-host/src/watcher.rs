@@ -41,7 +41,7 @@ pub enum Hold {
 
 enum Command {
     Install {
-        spec: BoundarySpec,
+        spec: Box<BoundarySpec>,
         ruleset: Ruleset,
         reply: SyncSender<Result<Installed, Error>>,
     },
@@ -131,7 +131,7 @@ impl Watcher {
         };
         let (reply, outcome) = sync_channel(1);
         let command = Command::Install {
-            spec: spec.clone(),
+            spec: Box::new(spec.clone()),
             ruleset,
             reply,
         };
@@ -318,7 +318,7 @@ impl Watch {
                 },
                 _ = tick.tick() => {
                     looks = looks.wrapping_add(1);
-                    self.look(looks % LOOKS_PER_ROUTE_LISTING == 0).await;
+                    self.look(looks.is_multiple_of(LOOKS_PER_ROUTE_LISTING)).await;
                 }
             }
         }
@@ -336,7 +336,7 @@ impl Watch {
                     install_in(&self.nft, &self.routing, &spec, &ruleset, self.holds).await;
                 if let Ok(installed) = &installed {
                     self.tun_was_missing = !installed.tun_routed;
-                    self.spec = spec;
+                    self.spec = *spec;
                     self.ruleset = ruleset;
                     if let Err(error) = self.remember().await {
                         self.fail(&error);

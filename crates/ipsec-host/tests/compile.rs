@@ -1,4 +1,5 @@
 //! What policy compiles to, without a kernel.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use ipsec_host::{
     Action, AddressRange, BoundarySpec, NumberRange, PolicyEntry, compile_ruleset,

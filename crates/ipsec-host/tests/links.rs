@@ -1,4 +1,5 @@
 //! Links, addresses, routes and settings of the kernel.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod lab;
 

@@ -1,4 +1,5 @@
 //! Two gateways on one host.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod lab;
 

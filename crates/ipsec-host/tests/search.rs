@@ -1,5 +1,6 @@
 //! Random policies and packets, really sent: what nftables decides is what an ordered search over
 //! the entries decides, the first match winning.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod lab;
 

@@ -134,7 +134,7 @@ impl<'a> Compiler<'a> {
     fn compile(mut self) -> Ruleset {
         let mut chains = vec![self.prerouting(), self.output(), self.postrouting()];
         chains.push(self.mark_forwarded());
-        chains.push(self.from_inside());
+        chains.push(self.spoofed_inside());
         chains.push(Chain {
             name: "defragment".into(),
             base: None,
@@ -417,7 +417,7 @@ impl<'a> Compiler<'a> {
     }
 
     /// A packet from inside that should have come out of the TUN, unless its source is inside.
-    fn from_inside(&self) -> Chain {
+    fn spoofed_inside(&self) -> Chain {
         let mut rules = Vec::new();
         if self.sides != Sides::Unknown {
             let link_local = AddressRange {
