@@ -15,11 +15,12 @@ import {
 const SOURCE = 'packages/ipsec-node/src/';
 const architecture = `${repositoryRoot}/ARCHITECTURE.md`;
 
-/** The three files that may see the addon. */
+/** The files that may see the addon: the dataplane, library mode, IKE's crypto, and the demo's lab. */
 const NATIVE_IMPORTERS = [
   'dataplane/native-dataplane.ts',
   'packet/native.ts',
   'ike/crypto/native.ts',
+  'demo/native.ts',
 ].map((path) => SOURCE + path);
 
 /** `spd` for `spd/entry.ts`, `clock` for `clock.ts`. */

@@ -9,7 +9,7 @@ use crate::sockets::Sockets;
 use crate::worker::WorkerHandle;
 use ipsec_datapath::outbound::{Outbound, OutboundView};
 use ipsec_datapath::sad::{InboundSa, OutboundSa, SaCounters};
-use ipsec_datapath::spd::{Spd, SpdEntry, SpdError};
+use ipsec_datapath::spd::{Action, Spd, SpdEntry, SpdError};
 use ipsec_datapath::tunnel_header::{Encapsulation, TunnelHeader};
 use ipsec_datapath::udp_encapsulation::NON_ESP_MARKER_LEN;
 use ipsec_datapath::{Counter, Counters, DropReason};
@@ -85,9 +85,12 @@ pub enum GatewayError {
     /// There is no such SA.
     #[error("no SA with SPI {0:#010x}")]
     NoSuchSa(u32),
-    /// The SA names an entry that the SPD does not have.
-    #[error("no SPD entry is named {0}")]
+    /// The SA names an entry that the SPD does not have, or that does not say PROTECT.
+    #[error("no SPD entry named {0} says PROTECT")]
     NoSuchEntry(String),
+    /// The SA has no durable reservation that could be raised.
+    #[error("the SA with SPI {0:#010x} has no durable reservation")]
+    NoReservation(u32),
     /// No socket for the SA's encapsulation and family was opened.
     #[error("no socket for {0}: add the address family or the encapsulation to what is opened")]
     NoSocket(String),
@@ -321,9 +324,13 @@ impl Gateway {
     }
 
     fn check_entry(&self, entry: &str) -> Result<(), GatewayError> {
-        match self.spd.position(entry) {
-            Some(_) => Ok(()),
-            None => Err(GatewayError::NoSuchEntry(entry.to_owned())),
+        let found = self
+            .spd
+            .position(entry)
+            .map(|position| &self.spd.entries()[position]);
+        match found {
+            Some(found) if found.action == Action::Protect => Ok(()),
+            _ => Err(GatewayError::NoSuchEntry(entry.to_owned())),
         }
     }
 
@@ -331,26 +338,43 @@ impl Gateway {
     pub fn reserve(&mut self, outbound: bool, spi: u32, up_to: u64) -> Result<(), GatewayError> {
         if outbound {
             let row = self.outbound_sas.iter().find(|row| row.sa.spi() == spi);
-            row.ok_or(GatewayError::NoSuchSa(spi))?
-                .sa
-                .sequence()
-                .confirm(up_to);
+            let sequence = row.ok_or(GatewayError::NoSuchSa(spi))?.sa.sequence();
+            sequence
+                .reserved()
+                .ok_or(GatewayError::NoReservation(spi))?;
+            sequence.confirm(up_to);
             return Ok(());
         }
         let row = self
             .inbound_sas
             .get_mut(&spi)
             .ok_or(GatewayError::NoSuchSa(spi))?;
-        row.reserved_up_to = Some(up_to);
-        if self.inbound.send(InboundCommand::Confirm(spi, up_to)) {
+        let reserved = row
+            .reserved_up_to
+            .as_mut()
+            .ok_or(GatewayError::NoReservation(spi))?;
+        // Never lowered: an answer may come late.
+        *reserved = up_to.max(*reserved);
+        if self.inbound.send(InboundCommand::Confirm(spi, *reserved)) {
             Ok(())
         } else {
             Err(GatewayError::Closed)
         }
     }
 
-    /// A new peer endpoint of an outbound SA.
-    pub fn update_endpoint(&mut self, spi: u32, remote: SocketAddr) -> Result<(), GatewayError> {
+    /// A new peer endpoint. An inbound SA is found by its SPI alone, so for it nothing changes.
+    pub fn update_endpoint(
+        &mut self,
+        outbound: bool,
+        spi: u32,
+        remote: SocketAddr,
+    ) -> Result<(), GatewayError> {
+        if !outbound {
+            return match self.inbound_sas.contains_key(&spi) {
+                true => Ok(()),
+                false => Err(GatewayError::NoSuchSa(spi)),
+            };
+        }
         let row = self
             .outbound_sas
             .iter_mut()

@@ -255,7 +255,7 @@ impl State {
     }
 
     /// How far ahead an inbound bound is put: what a restarted receiver may have to refuse. It starts
-    /// small and doubles while it is used up within a second, so that it is about two seconds of
+    /// small and grows fourfold while it is used up within a second, so that it is about two seconds of
     /// traffic at any rate.
     fn reservation_ahead(&mut self, spi: u32, now_ms: u64) -> u64 {
         self.sad

@@ -146,13 +146,14 @@ impl NativeGateway {
     #[napi(ts_return_type = "Promise<NativeReply>")]
     pub fn update_sa(
         &self,
+        outbound: bool,
         spi: u32,
         remote: String,
         remote_port: u32,
     ) -> AsyncTask<Job<NativeReply>> {
         self.with(move |gateway| {
             let remote = SocketAddr::new(address(&remote)?, port(remote_port)?);
-            Ok(gateway.update_endpoint(spi, remote)?)
+            Ok(gateway.update_endpoint(outbound, spi, remote)?)
         })
     }
 

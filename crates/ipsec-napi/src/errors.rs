@@ -36,7 +36,9 @@ impl From<GatewayError> for NativeError {
                     GatewayError::SaExists(_) => "IPSEC_ERR_SA_EXISTS",
                     GatewayError::NoSuchSa(_) => "IPSEC_ERR_SA_UNKNOWN",
                     GatewayError::NoSuchEntry(_) => "IPSEC_ERR_SPD_ENTRY_UNKNOWN",
-                    GatewayError::NoSocket(_) => "IPSEC_ERR_SA_INVALID",
+                    GatewayError::NoSocket(_) | GatewayError::NoReservation(_) => {
+                        "IPSEC_ERR_SA_INVALID"
+                    }
                     GatewayError::Spd(_) => "IPSEC_ERR_SPD_INVALID",
                     GatewayError::Closed => "IPSEC_ERR_CLOSED",
                     _ => "IPSEC_ERR_HOST",

@@ -8,6 +8,7 @@ use crate::job::{Job, job};
 use crate::types::{NativeGuardReply, NativeOptions, NativeReply, NativeSpdEntry};
 use ipsec_gateway::Boundary;
 use ipsec_host as host;
+use ipsec_io::network::{SocketKind, SocketNetwork, SocketOptions};
 use ipsec_io::packet_socket::PacketSocket;
 use napi::bindgen_prelude::{AsyncTask, Uint8Array};
 use napi_derive::napi;
@@ -186,5 +187,92 @@ impl NativePacketSocket {
         self.socket
             .send(&frame)
             .map_err(|error| napi::Error::from_reason(error.to_string()))
+    }
+}
+
+/// One thing that was looked at on the host.
+#[napi(object)]
+pub struct NativeFinding {
+    pub what: String,
+    /// ok, warning or fault.
+    pub state: String,
+    pub found: String,
+    pub remedy: String,
+}
+
+/// What only system calls tell: each is tried the way a gateway does, and undone.
+#[napi(ts_return_type = "Promise<Array<NativeFinding>>")]
+pub fn probe_host() -> AsyncTask<Job<Vec<NativeFinding>>> {
+    job(|| {
+        let mut findings = vec![probe_nftables()];
+        findings.extend(probe_udp());
+        findings
+    })
+}
+
+fn finding(what: &str, state: &str, found: impl ToString, remedy: &str) -> NativeFinding {
+    NativeFinding {
+        what: what.to_owned(),
+        state: state.to_owned(),
+        found: found.to_string(),
+        remedy: remedy.to_owned(),
+    }
+}
+
+fn probe_nftables() -> NativeFinding {
+    let what = "nftables";
+    match host::Guard::owners() {
+        Ok(owners) if owners.is_empty() => {
+            finding(what, "ok", "answers; no guard is installed", "")
+        }
+        Ok(owners) => finding(
+            what,
+            "ok",
+            format!("answers; guards installed: {}", owners.join(", ")),
+            "",
+        ),
+        Err(error) if error.is_permission_denied() => {
+            finding(what, "fault", error, "It needs CAP_NET_ADMIN.")
+        }
+        Err(error) => finding(
+            what,
+            "fault",
+            error,
+            "The kernel needs nf_tables (CONFIG_NF_TABLES, CONFIG_NF_TABLES_INET): modprobe nf_tables.",
+        ),
+    }
+}
+
+fn probe_udp() -> Vec<NativeFinding> {
+    let opened = SocketNetwork::open(&SocketOptions {
+        kind: SocketKind::Udp { port: 0 },
+        address: std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
+        mark: 0,
+        gso: true,
+        gro: true,
+    });
+    let slower = "Traffic flows without it, at a lower rate.";
+    match opened {
+        Ok(socket) => [
+            ("UDP segmentation offload (UDP_SEGMENT)", socket.gso()),
+            ("UDP receive offload (UDP_GRO)", socket.gro()),
+        ]
+        .into_iter()
+        .map(|(what, there)| {
+            if there {
+                finding(what, "ok", "the kernel takes the option", "")
+            } else {
+                finding(what, "warning", "the kernel refuses the option", slower)
+            }
+        })
+        .collect(),
+        Err(error) => {
+            vec![finding(
+                "marked UDP socket",
+                "fault",
+                error,
+                "SO_MARK needs CAP_NET_ADMIN.",
+            )]
+        }
     }
 }

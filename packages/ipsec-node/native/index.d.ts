@@ -23,7 +23,7 @@ export declare class NativeGateway {
   /** Confirms a durable reservation. */
   reserve(outbound: boolean, spi: number, upTo: bigint): Promise<NativeReply>
   /** A new peer endpoint. */
-  updateSa(spi: number, remote: string, remotePort: number): Promise<NativeReply>
+  updateSa(outbound: boolean, spi: number, remote: string, remotePort: number): Promise<NativeReply>
   /** Removes an SA; the reply has its last state. */
   deleteSa(outbound: boolean, spi: number): Promise<NativeSadReply>
   /** State of all SAs. */
@@ -148,6 +148,15 @@ export interface NativeFacts {
   guardFound: boolean
 }
 
+/** One thing that was looked at on the host. */
+export interface NativeFinding {
+  what: string
+  /** ok, warning or fault. */
+  state: string
+  found: string
+  remedy: string
+}
+
 export interface NativeGuardReply {
   error?: NativeError
   /** One sentence for each thing that was done. */
@@ -265,6 +274,9 @@ export interface NativeSpdEntry {
   action: string
   builtin: boolean
 }
+
+/** What only system calls tell: each is tried the way a gateway does, and undone. */
+export declare function probeHost(): Promise<Array<NativeFinding>>
 
 /** Removes the guard of a gateway and its TUN. */
 export declare function removeGuard(owner: string, interface: string): Promise<NativeGuardReply>

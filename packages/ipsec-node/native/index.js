@@ -773,7 +773,7 @@ if (
   }
 }
 
-const { NativeGateway, NativeInboundSa, NativeOutboundSa, NativePacketSocket, NativeReplayWindow, NativeSpd, addAddress, addRoute, createVeth, dropReasonNames, guardOwners, installGuard, removeGuard, setLinkUp } = nativeBinding
+const { NativeGateway, NativeInboundSa, NativeOutboundSa, NativePacketSocket, NativeReplayWindow, NativeSpd, addAddress, addRoute, createVeth, dropReasonNames, guardOwners, installGuard, probeHost, removeGuard, setLinkUp } = nativeBinding
 export { NativeGateway }
 export { NativeInboundSa }
 export { NativeOutboundSa }
@@ -786,6 +786,7 @@ export { createVeth }
 export { dropReasonNames }
 export { guardOwners }
 export { installGuard }
+export { probeHost }
 export { removeGuard }
 export { setLinkUp }
 export const __napiBindingTarget = __napiLoadedBindingTarget

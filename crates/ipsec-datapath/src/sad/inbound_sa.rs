@@ -101,7 +101,7 @@ impl InboundSa {
     }
 
     /// How far ahead of the window the durable bound is to be put: about two seconds of traffic. It
-    /// doubles while it is used up within a second and halves when it lasts for ten. A restarted
+    /// grows fourfold while it is used up within a second and halves when it lasts for ten. A restarted
     /// receiver refuses what lies below the bound, so it must not be far; a busy one must not wait
     /// for the disk, so it must not be near.
     pub fn reservation_ahead(&mut self, now_ms: u64) -> u64 {
@@ -109,7 +109,7 @@ impl InboundSa {
             .asked_ms
             .map(|asked_ms| now_ms.saturating_sub(asked_ms))
         {
-            Some(0..=1_000) => self.ahead = (self.ahead * 2).min(RESERVATION_AHEAD_MAX),
+            Some(0..=1_000) => self.ahead = (self.ahead * 4).min(RESERVATION_AHEAD_MAX),
             Some(10_001..) => self.ahead = (self.ahead / 2).max(RESERVATION_AHEAD_MIN),
             Some(_) | None => {}
         }

@@ -14,6 +14,7 @@ import {
   type NativeSaState,
   type NativeSelector,
   type NativeSpdEntry,
+  probeHost as nativeProbeHost,
   removeGuard as nativeRemoveGuard,
 } from '../../native/index.js';
 import {
@@ -24,6 +25,7 @@ import {
   ResourceError,
   UsageError,
 } from '../errors.js';
+import { tryParseIpAddress } from '../net/ip-address.js';
 import type {
   CountersValue,
   Dataplane,
@@ -38,6 +40,9 @@ import type {
   SpdEntryValue,
   SpdValue,
 } from './dataplane.js';
+import { saFault } from './sa-fault.js';
+
+const isPort = (port: number): boolean => Number.isInteger(port) && port >= 1 && port <= 65_535;
 
 function isErrorCode(code: string): code is ErrorCode {
   return Object.hasOwn(ERROR_CODES, code);
@@ -244,6 +249,10 @@ export class NativeDataplane implements Dataplane {
 
   async addSa(sa: SaValue): Promise<void> {
     this.#requireOpen();
+    const fault = saFault(sa);
+    if (fault !== null) {
+      throw new UsageError('IPSEC_ERR_SA_INVALID', `SA ${sa.id.spi} of ${sa.entry}: ${fault}.`);
+    }
     this.#pendingAdds += 1;
     try {
       check(
@@ -290,8 +299,15 @@ export class NativeDataplane implements Dataplane {
     change: { readonly remote: string; readonly remotePort: number },
   ): Promise<void> {
     this.#requireOpen();
-    if (id.direction === 'inbound') return;
-    check(await this.#native.updateSa(id.spi, change.remote, change.remotePort));
+    const { remote, remotePort } = change;
+    if (tryParseIpAddress(remote) === null || !isPort(remotePort)) {
+      throw new UsageError(
+        'IPSEC_ERR_SA_INVALID',
+        `${remote} port ${remotePort} is no endpoint: an IP address and a port of 1..65535 are.`,
+      );
+    }
+    const outbound = id.direction === 'outbound';
+    check(await this.#native.updateSa(outbound, id.spi, remote, remotePort));
   }
 
   async deleteSa(id: SaId): Promise<SaState> {
@@ -344,7 +360,7 @@ export async function removeGuard(
   return { done, found: done.length > 0 };
 }
 
-/** What only native code can find out: the offloads, probed by opening what a gateway opens. */
+/** What only native code can find out: each thing is tried the way a gateway does, and undone. */
 export async function probeHost(): Promise<
   readonly {
     readonly what: string;
@@ -353,5 +369,11 @@ export async function probeHost(): Promise<
     readonly remedy: string;
   }[]
 > {
-  return [];
+  const findings = await nativeProbeHost();
+  return findings.map(({ what, state, found, remedy }) => ({
+    what,
+    state: state === 'ok' || state === 'warning' ? state : 'fault',
+    found,
+    remedy,
+  }));
 }
