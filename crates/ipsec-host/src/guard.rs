@@ -3,7 +3,7 @@
 //!
 //! | part | without it |
 //! |---|---|
-//! | the nftables table `ipsec-node-OWNER` | the others still route marked packets, but nothing marks them; what was marked before stays routed |
+//! | the nftables table `ipsec-node-OWNER` | **open**: only the table marks, so nothing is routed to the TUN; hence [`crate::Watcher`] and its hold |
 //! | `ip rule fwmark` | what is marked leaves by the main table, and nftables drops it there |
 //! | default route to the TUN in the private table | the blackhole behind it takes what is marked |
 //! | blackhole | when the TUN is down or gone, nftables drops what falls through to the main table |
