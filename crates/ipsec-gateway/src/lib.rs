@@ -17,6 +17,8 @@ mod inbound_worker;
 mod limits;
 mod outbound_worker;
 mod sockets;
+#[cfg(test)]
+mod tests;
 mod worker;
 
 pub use boundary::{Boundary, BoundaryOptions};
