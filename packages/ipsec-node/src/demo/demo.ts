@@ -1,0 +1,76 @@
+/**
+ * The demo: two gateways, two hosts, and an attacker on the wire between them. Everything that it
+ * tells is measured while it runs.
+ */
+import { systemClock } from '../clock.js';
+import { VERBS } from './agent-protocol.js';
+import {
+  injection,
+  malformed,
+  modification,
+  plaintextInbound,
+  replay,
+  spoofing,
+} from './attacks.js';
+import { Laboratory } from './laboratory.js';
+import type { DemoLine, Subject } from './line.js';
+import { failed, type Stage } from './scene.js';
+import { eavesdropping, link, plaintextOutbound, trafficAnalysis, transfer } from './traffic.js';
+
+type Scene = readonly [Subject, (stage: Stage) => AsyncGenerator<DemoLine>];
+
+/** In this order; the last leaves no link. */
+const SCENES: readonly Scene[] = [
+  ['transfer', transfer],
+  ['eavesdropping', eavesdropping],
+  ['modification', modification],
+  ['injection', injection],
+  ['spoofing', spoofing],
+  ['malformed', malformed],
+  ['replay', replay],
+  ['traffic analysis', trafficAnalysis],
+  ['plaintext', plaintextInbound],
+  ['plaintext', plaintextOutbound],
+];
+
+/**
+ * Plays all scenes. A scene that fails is told as a line and the next one is played, unless the
+ * gateways do not come up at all.
+ *
+ * @throws ResourceError where the laboratory cannot be built.
+ */
+export async function* playDemo(signal: AbortSignal): AsyncGenerator<DemoLine> {
+  const started = systemClock.now();
+  const lab = await Laboratory.open();
+  const stop = (): void => void lab.close();
+  signal.addEventListener('abort', stop);
+  try {
+    if (signal.aborted) return;
+    const { port: sinkPort } = await lab.hostB.ask(VERBS.openSink, {});
+    const stage: Stage = { lab, sinkPort };
+    yield* link(stage, started);
+    for (const [subject, scene] of SCENES) {
+      if (signal.aborted) return;
+      try {
+        yield* scene(stage);
+      } catch (error) {
+        if (signal.aborted) return;
+        yield failed(subject, error);
+      }
+    }
+  } catch (error) {
+    if (signal.aborted) return;
+    yield failed('link', error);
+  } finally {
+    signal.removeEventListener('abort', stop);
+    await lab.close();
+  }
+  const remains = await lab.leftBehind();
+  yield {
+    subject: 'left behind',
+    ok: remains.length === 0,
+    did: 'processes, namespaces, links and files looked for',
+    found: remains.length === 0 ? 'nothing' : remains.join(', '),
+    facts: { remains: remains.join(', ') },
+  };
+}
