@@ -22,6 +22,7 @@ const PEERS = {
   'busybox-static': 'busybox',
   cpio: 'cpio',
   kmod: 'modprobe',
+  python3: 'python3',
 } as const;
 
 export type PeerName = keyof typeof PEERS;
