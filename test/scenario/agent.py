@@ -3,8 +3,8 @@
     agent.py serve                                    echoes UDP 7001 and TCP 7002, IPv4 and IPv6
     agent.py talk MARKER TICK-MS DEVICE SOURCE>DESTINATION...
                                                       ICMP echo, UDP and TCP without end, MARKER in each
-    agent.py datagrams SOURCE DESTINATION PORT BYTES COUNT MARKER
-                                                      UDP datagrams; prints how many came back within a second
+    agent.py datagrams SOURCE DESTINATION PORT BYTES COUNT MARKER WAIT-MS
+                                                      UDP datagrams; prints how many came back, each within the wait
     agent.py inject DEVICE                            puts frames on the wire: one of hexadecimal digits a line
 """
 
@@ -231,10 +231,10 @@ def talk(marker, tick_ms, device, *pairs):
                 say(line.decode())
 
 
-def datagrams(source, destination, port, size, count, marker):
+def datagrams(source, destination, port, size, count, marker, wait_ms):
     sender = socket.socket(family_of(destination), socket.SOCK_DGRAM)
     sender.bind((source, 0))
-    sender.settimeout(1)
+    sender.settimeout(int(wait_ms) / 1000)
     payload = (marker.encode() * (int(size) // len(marker) + 1))[: int(size)]
     back, refused = 0, 0
     for _ in range(int(count)):

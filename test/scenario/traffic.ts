@@ -24,7 +24,14 @@ export async function sendDatagrams(
   namespace: Namespace,
   source: string,
   destination: string,
-  options: { port?: number; bytes?: number; count?: number; marker: string },
+  options: {
+    port?: number;
+    bytes?: number;
+    count?: number;
+    marker: string;
+    /** Whether an answer may come: it is waited for. */
+    answered?: boolean;
+  },
 ): Promise<{ sent: number; refused: number; back: number }> {
   const { stdout } = await namespace.exec(
     agent([
@@ -35,6 +42,7 @@ export async function sendDatagrams(
       String(options.bytes ?? 100),
       String(options.count ?? 1),
       options.marker,
+      options.answered === false ? '100' : '5000',
     ]),
   );
   const answer = parseObject(stdout);
