@@ -99,6 +99,8 @@ describe('the library and our oracle', () => {
     const tunnel = {
       source: what.ends.local,
       destination: what.ends.remote,
+      // Then the outer ID means nothing (RFC 6864), and whole packets can be compared.
+      dontFragment: 'set' as const,
       ...(what.encapsulation === 'udp' ? { udp } : {}),
     };
     // Across 2^32 where the numbers are extended.
@@ -111,6 +113,7 @@ describe('the library and our oracle', () => {
       ...what.ends,
       encapsulation: what.encapsulation,
       sequenceNumber: first,
+      dontFragment: 'set',
     });
     const sealed = sealWith(outbound, inners);
     for (const [index, inner] of inners.entries()) {
@@ -203,6 +206,21 @@ describe('the library and our oracle', () => {
     expect(() => oracle.receive(espOf(dummy).esp)).toThrow(/dummy/);
     const inbound = new InboundSa({ spi: sa.spi, suite: sa.suite, key: keyOf(sa) });
     expect(openWith(inbound, [...sealed, dummy])).toEqual([...inners, 'dummy']);
+  });
+
+  it('gives each packet that may be fragmented an ID of its own', () => {
+    const sa = association('aes128gcm16', false);
+    const outbound = new OutboundSa({
+      spi: sa.spi,
+      suite: sa.suite,
+      key: keyOf(sa),
+      ...v4,
+      dontFragment: 'clear',
+    });
+    const inner = echoRequest('10.1.0.1', '10.2.0.1', Buffer.alloc(10));
+    const sealed = sealWith(outbound, [inner, inner, inner]);
+    expect(new Set(sealed.map((packet) => packet.readUInt16BE(4))).size).toBe(3);
+    expect(sealed.every((packet) => packet.readUInt16BE(6) === 0)).toBe(true);
   });
 
   it('has the window of the oracle, number by number', () => {

@@ -133,8 +133,8 @@ impl Outbound {
     }
 }
 
-/// Steps 5 and 6, once a run: one reservation, then each packet sealed in its cell. On refusal the
-/// count of packets refused is counted and how many were sealed is told.
+/// Steps 5 and 6, once a run: one reservation, then each packet sealed in its cell. A refusal
+/// is of the whole run, and counted.
 #[inline]
 pub fn seal_run(
     sa: &OutboundSa,
@@ -142,21 +142,18 @@ pub fn seal_run(
     content: Content,
     now_ms: u64,
     counters: &Counters,
-) -> Result<Sealed, (usize, DropReason)> {
+) -> Result<Sealed, DropReason> {
     let count = run.len();
     let inner_bytes: u64 = run.slots().iter().map(|slot| u64::from(slot.len)).sum();
-    let refuse = |sealed: usize, reason: DropReason| {
-        counters.refuse(reason, count - sealed);
-        sa.counters().refuse(reason, (count - sealed) as u64);
-        (sealed, reason)
+    let refuse = |reason: DropReason| {
+        counters.refuse(reason, count);
+        sa.counters().refuse(reason, count as u64);
+        reason
     };
     counters.count(Counter::SequenceReservations, 1);
-    let reserved = sa
-        .sequence()
-        .reserve(count as u64)
-        .map_err(|reason| refuse(0, reason))?;
-    encapsulate(sa, run, content, reserved.first)
-        .map_err(|(sealed, reason)| refuse(sealed, reason))?;
+    let reserved = sa.sequence().reserve(count as u64).map_err(refuse)?;
+    // What was sealed before the packet without room goes nowhere either.
+    encapsulate(sa, run, content, reserved.first).map_err(|(_, reason)| refuse(reason))?;
     counters.count(Counter::EspSealed, count);
     sa.counters().add(count as u64, inner_bytes, now_ms);
     Ok(Sealed {

@@ -33,6 +33,20 @@ pub enum SaError {
     SequenceNumber(u64),
 }
 
+/// A number that an SA counts to, or up to which it refuses.
+fn check_sequence_number(number: u64, extended: bool) -> Result<(), SaError> {
+    let limit = if extended {
+        u64::MAX - 1
+    } else {
+        u64::from(u32::MAX)
+    };
+    if number > limit {
+        Err(SaError::SequenceNumber(number))
+    } else {
+        Ok(())
+    }
+}
+
 fn check_spi(spi: u32) -> Result<(), SaError> {
     if spi < SPI_MIN {
         Err(SaError::ReservedSpi(spi))

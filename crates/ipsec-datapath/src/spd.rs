@@ -8,6 +8,7 @@ pub use cache::FlowCache;
 
 use crate::limits::SPD_ENTRIES_MAX;
 use crate::selector::{Direction, Selector, SelectorError};
+use ahash::AHashMap;
 use classifier::Classifier;
 use ipsec_wire::FlowKey;
 
@@ -70,6 +71,7 @@ pub enum SpdError {
 pub struct Spd {
     version: u64,
     entries: Vec<SpdEntry>,
+    positions: AHashMap<String, usize>,
     outbound: Classifier,
     inbound: Classifier,
 }
@@ -80,15 +82,15 @@ impl Spd {
         if entries.len() > SPD_ENTRIES_MAX {
             return Err(SpdError::TooMany(entries.len()));
         }
-        let mut names = ahash::AHashSet::with_capacity(entries.len());
-        for entry in &entries {
+        let mut positions = AHashMap::with_capacity(entries.len());
+        for (position, entry) in entries.iter().enumerate() {
             if let Err(reason) = entry.selector.validate() {
                 return Err(SpdError::Selector {
                     name: entry.name.clone(),
                     reason,
                 });
             }
-            if !names.insert(entry.name.as_str()) {
+            if positions.insert(entry.name.clone(), position).is_some() {
                 return Err(SpdError::DuplicateName(entry.name.clone()));
             }
         }
@@ -97,6 +99,7 @@ impl Spd {
         Ok(Self {
             version,
             entries,
+            positions,
             outbound,
             inbound,
         })
@@ -114,7 +117,7 @@ impl Spd {
 
     /// The position of the entry of this name.
     pub fn position(&self, name: &str) -> Option<usize> {
-        self.entries.iter().position(|entry| entry.name == name)
+        self.positions.get(name).copied()
     }
 
     /// The first entry that matches, by the compiled search; `None` is DISCARD.

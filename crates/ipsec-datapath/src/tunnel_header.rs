@@ -72,8 +72,15 @@ impl TunnelHeader {
 
     /// Writes the header into `packet`, whose first [`Self::len`] bytes are free and whose rest is
     /// the ESP packet. `traffic_class` is the inner one: DSCP is copied (RFC 4301 section 5.1.2.1) and
-    /// so is ECN, which is RFC 6040 section 4.1's normal mode. `None` when it would pass 65,535 bytes.
-    pub fn write(&self, packet: &mut [u8], traffic_class: u8, dont_fragment: bool) -> Option<()> {
+    /// so is ECN, which is RFC 6040 section 4.1's normal mode. `identification` is for an IPv4 packet that
+    /// may be fragmented. `None` when it would pass 65,535 bytes.
+    pub fn write(
+        &self,
+        packet: &mut [u8],
+        traffic_class: u8,
+        dont_fragment: bool,
+        identification: u16,
+    ) -> Option<()> {
         let total_len = u16::try_from(packet.len()).ok()?;
         let header_len = self.len();
         let mut header = [0u8; OUTER_LEN_MAX];
@@ -86,10 +93,12 @@ impl TunnelHeader {
                 header[0] = 0x45;
                 header[ipv4::TOS] = traffic_class;
                 header[2..4].copy_from_slice(&total_len.to_be_bytes());
-                // RFC 6864 section 4.1: the ID of an atomic datagram means nothing. A packet that may be
-                // fragmented is given one by the kernel or by whoever sends it on.
+                // RFC 6864 section 4.1: the ID of an atomic datagram means nothing; one that may be
+                // fragmented needs its own.
                 if dont_fragment {
                     header[6] = 0x40;
+                } else {
+                    header[4..6].copy_from_slice(&identification.to_be_bytes());
                 }
                 header[ipv4::TTL] = HOP_LIMIT;
                 header[ipv4::PROTOCOL] = protocol.0;

@@ -141,7 +141,7 @@ fn seal_with(association: &Association, inner: &[u8], room: usize, counters: &Co
     let mut run = Run::new(&mut arena, &mut slots).expect("a slot");
     let sa = association.outbound();
     let refused = seal_run(&sa, &mut run, Content::Ip, 1, counters).expect_err("refused");
-    assert_eq!(sa.counters().dropped(refused.1), 1, "by SA too");
+    assert_eq!(sa.counters().dropped(refused), 1, "by SA too");
 }
 
 /// An authentic packet with this plaintext, trailer included.

@@ -299,7 +299,7 @@ fn extended_numbers_go_across_2_to_the_32() {
             .collect();
         let mut run = Run::new(&mut arena, &mut slots).expect("slots");
         let refused = seal_run(&short, &mut run, Content::Ip, 5, &counters);
-        assert_eq!(refused, Err((0, DropReason::SequenceOverflow)));
+        assert_eq!(refused, Err(DropReason::SequenceOverflow));
         assert_eq!(counters.dropped(DropReason::SequenceOverflow), 60);
     }
 }

@@ -453,7 +453,7 @@ fn ecn_tables_of_rfc_6040() {
                 };
                 let mut packet = vec![0; header.len() + 40];
                 header
-                    .write(&mut packet, 0xb8 | inner, false)
+                    .write(&mut packet, 0xb8 | inner, false, 7)
                     .expect("written");
                 let class = if is_v6(&packet) {
                     packet[0] << 4 | packet[1] >> 4

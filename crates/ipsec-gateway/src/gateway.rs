@@ -19,7 +19,7 @@ use ipsec_io::network::{NetworkQueue, SocketKind, SocketNetwork, SocketOptions, 
 use ipsec_io::tun::{LinuxTun, TunOptions};
 use ring::rand::{SecureRandom, SystemRandom};
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::mpsc::channel as reply_channel;
 use std::time::Instant;
@@ -585,13 +585,17 @@ fn configure_link(options: &GatewayOptions, notes: &mut Vec<String>) -> Result<(
     host::link::set_txqueuelen(name, TUN_QUEUE_PACKETS)?;
     host::link::set_up(name)?;
     // The reverse path of a decrypted packet is by mark, which strict filtering does not see. The
-    // kernel takes the greater of `all` and the interface's own value.
+    // kernel takes the greater of `all` and the interface's own value, and treats loose as strict on
+    // an interface without an IPv4 address.
     let all = host::sysctl::read("net.ipv4.conf.all.rp_filter").unwrap_or_default();
     let own = if all.trim() == "0" { "0" } else { "2" };
     if let Err(error) = host::sysctl::write(&format!("net.ipv4.conf.{name}.rp_filter"), own) {
         notes.push(format!(
             "rp_filter of {name} could not be set to {own}: {error}"
         ));
+    }
+    if own != "0" {
+        host::address::add(name, IpAddr::V4(Ipv4Addr::new(169, 254, 73, 80)), 32)?;
     }
     if let Ok((v4, v6)) = host::sysctl::ip_forward()
         && !v4

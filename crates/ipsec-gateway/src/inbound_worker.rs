@@ -84,6 +84,19 @@ impl<T: TunQueue, N: NetworkQueue> InboundWorker<T, N> {
     }
 }
 
+/// Consecutive datagrams of one receive with one SPI; their slots are the first of the state's.
+#[derive(Clone, Copy)]
+struct SpiRun {
+    spi: u32,
+    count: usize,
+}
+
+/// One receive and when it was.
+struct Arrival<'a> {
+    received: &'a Received,
+    now_ms: u64,
+}
+
 impl State {
     /// One receive: its datagrams may be ESP of several SAs, IKE and keepalives in any mixture, so
     /// each is looked at; consecutive ones of one SPI are a run.
@@ -97,7 +110,8 @@ impl State {
     ) {
         let end = received.start + received.len;
         let mut at = received.start;
-        let mut run: Option<(u32, usize)> = None;
+        let arrival = Arrival { received, now_ms };
+        let mut run: Option<SpiRun> = None;
         let mut datagrams = 0;
         // An empty datagram is one too.
         while at < end || datagrams == 0 {
@@ -116,31 +130,29 @@ impl State {
             let spi = match kind {
                 Datagram::Esp { spi, .. } => Some(spi),
                 other => {
-                    self.not_esp(other, payload, received, now_ms);
+                    self.not_esp(other, payload, received);
                     None
                 }
             };
             match (spi, &mut run) {
-                (Some(spi), Some((current, count)))
-                    if spi == *current && *count < RUN_PACKETS_MAX =>
-                {
-                    self.slots[*count] = slot(at, len);
-                    *count += 1;
+                (Some(spi), Some(run)) if spi == run.spi && run.count < RUN_PACKETS_MAX => {
+                    self.slots[run.count] = slot(at, len);
+                    run.count += 1;
                 }
                 (spi, current) => {
-                    if let Some((spi, count)) = current.take() {
-                        self.open(spi, count, received, buffer, tun, now_ms);
+                    if let Some(run) = current.take() {
+                        self.open(run, &arrival, buffer, tun);
                     }
                     if let Some(spi) = spi {
                         self.slots[0] = slot(at, len);
-                        *current = Some((spi, 1));
+                        *current = Some(SpiRun { spi, count: 1 });
                     }
                 }
             }
             at += len.max(1);
         }
-        if let Some((spi, count)) = run {
-            self.open(spi, count, received, buffer, tun, now_ms);
+        if let Some(run) = run {
+            self.open(run, &arrival, buffer, tun);
         }
         self.counters.count(Counter::NetworkReceives, 1);
         self.counters.count(Counter::NetworkDatagrams, datagrams);
@@ -158,13 +170,13 @@ impl State {
 
     fn open(
         &mut self,
-        spi: u32,
-        count: usize,
-        received: &Received,
+        run_of: SpiRun,
+        arrival: &Arrival<'_>,
         buffer: &mut [u8],
         tun: &mut impl TunQueue,
-        now_ms: u64,
     ) {
+        let SpiRun { spi, count } = run_of;
+        let Arrival { received, now_ms } = *arrival;
         let Self {
             sad,
             scratch,
@@ -178,6 +190,7 @@ impl State {
         let slots = &mut slots[..count];
         let verdicts = &mut verdicts[..count];
         let mut notice = InboundNotice::default();
+        verdicts.fill(InboundVerdict::Drop(DropReason::NoSa));
         match sad.find(spi) {
             Some(sa) => {
                 if let Some(mut run) = Run::new(buffer, slots) {
@@ -186,10 +199,7 @@ impl State {
                 }
             }
             // RFC 4303 section 3.4.2: no SA, discard. Nothing is answered.
-            None => {
-                counters.refuse(DropReason::NoSa, count);
-                verdicts.fill(InboundVerdict::Drop(DropReason::NoSa));
-            }
+            None => counters.refuse(DropReason::NoSa, count),
         }
         for (slot, verdict) in slots.iter().zip(&*verdicts) {
             if *verdict == InboundVerdict::Deliver {
@@ -198,19 +208,18 @@ impl State {
                 });
             }
         }
-        self.tell(spi, count, notice, received, buffer, now_ms);
+        self.tell(run_of, notice, arrival, buffer);
     }
 
     /// What the control plane has to know of a run.
     fn tell(
         &mut self,
-        spi: u32,
-        count: usize,
+        SpiRun { spi, count }: SpiRun,
         notice: InboundNotice,
-        received: &Received,
+        arrival: &Arrival<'_>,
         buffer: &[u8],
-        now_ms: u64,
     ) {
+        let Arrival { received, now_ms } = *arrival;
         if notice.first_use {
             self.events.send(Event::FirstUse { spi }, &self.counters);
         }
@@ -263,7 +272,7 @@ impl State {
             .map_or(0, |sa| sa.reservation_ahead(now_ms))
     }
 
-    fn not_esp(&mut self, kind: Datagram, payload: &[u8], received: &Received, now_ms: u64) {
+    fn not_esp(&mut self, kind: Datagram, payload: &[u8], received: &Received) {
         match kind {
             Datagram::Keepalive => self.counters.count(Counter::Keepalives, 1),
             Datagram::Ike => {
@@ -279,7 +288,6 @@ impl State {
                 }
             }
             Datagram::Short | Datagram::Esp { .. } => {
-                let _ = now_ms;
                 self.counters.refuse(DropReason::Short, 1);
             }
         }

@@ -184,7 +184,7 @@ impl<T: TunQueue, N: NetworkQueue> OutboundWorker<T, N> {
                     self.ask_for_more(sa);
                 }
             }
-            Err((_, reason)) => {
+            Err(reason) => {
                 self.audit_outbound(sa, reason, now_ms);
                 // Asked before, yet the question or its answer may have been lost.
                 if reason == DropReason::SequenceNotReserved
@@ -193,7 +193,6 @@ impl<T: TunQueue, N: NetworkQueue> OutboundWorker<T, N> {
                     self.asked_ms = now_ms;
                     self.ask_for_more(sa);
                 }
-                // A run that was sealed in part is not sent in part: its numbers are lost, no more.
                 return;
             }
         }

@@ -167,10 +167,14 @@ impl NativeOutboundSa {
         let mut finished = 0;
         for (at, (index, traffic_class, df)) in marks[..sealed].iter().enumerate() {
             let words = &mut words[*index as usize * WORDS..][..WORDS];
-            let outer = run
-                .grow(at, sa.tunnel().len(), 0)
-                .ok()
-                .and_then(|packet| sa.tunnel().write(packet, *traffic_class, *df));
+            let outer = run.grow(at, sa.tunnel().len(), 0).ok().and_then(|packet| {
+                sa.tunnel().write(
+                    packet,
+                    *traffic_class,
+                    *df,
+                    (reserved.first + at as u64) as u16,
+                )
+            });
             match outer {
                 Some(()) => {
                     write_slot(words, &run.slots()[at]);

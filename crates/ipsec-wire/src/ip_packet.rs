@@ -187,7 +187,9 @@ impl<'a> IpPacket<'a> {
                 return Err(Malformed::Fragment);
             }
             Fragment::Later { units } => {
-                if usize::from(units) * 8 + payload_len > usize::from(u16::MAX) {
+                // The header counts too: the reassembled packet has one Total Length.
+                let header_len = if is_v6 { 0 } else { next_layer_offset };
+                if header_len + usize::from(units) * 8 + payload_len > usize::from(u16::MAX) {
                     return Err(Malformed::Fragment);
                 }
             }

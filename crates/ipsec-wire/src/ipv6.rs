@@ -41,6 +41,7 @@ pub(crate) fn walk(packet: &[u8]) -> Result<NextLayer, Malformed> {
     let mut protocol = ProtocolNumber(packet[NEXT_HEADER]);
     let mut offset = HEADER_LEN;
     let mut fragment = Fragment::None;
+    let mut fragmented = false;
     for count in 0.. {
         let len = match protocol {
             ProtocolNumber::HOP_BY_HOP
@@ -59,7 +60,11 @@ pub(crate) fn walk(packet: &[u8]) -> Result<NextLayer, Malformed> {
                 }
                 (usize::from(header[1]) + 1) * 8
             }
+            // RFC 8200 section 4.1: each extension header at most once; a second Fragment header would
+            // speak for another packet than the first.
+            ProtocolNumber::FRAGMENT if fragmented => return Err(Malformed::ExtensionHeader),
             ProtocolNumber::FRAGMENT => {
+                fragmented = true;
                 let header = packet
                     .get(offset..offset + 8)
                     .ok_or(Malformed::ExtensionHeader)?;

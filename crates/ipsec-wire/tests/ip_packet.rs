@@ -163,9 +163,9 @@ fn ipv4_fragments() {
     refused(&v4(6, 0x2000, &[], &TCP[..15]), Malformed::Fragment);
     assert!(IpPacket::parse(&v4(6, 0x2000, &[], &TCP[..16])).is_ok());
     refused(&v4(6, 1, &[], &TCP), Malformed::Fragment);
-    // The largest: 65,535 bytes, and one more.
-    assert!(IpPacket::parse(&v4(17, 8_190, &[], &[0; 15])).is_ok());
-    refused(&v4(17, 8_190, &[], &[0; 16]), Malformed::Fragment);
+    // The largest whole: 20 + 8,188 * 8 + 11 = 65,535 bytes, and one more.
+    assert!(IpPacket::parse(&v4(17, 8_188, &[], &[0; 11])).is_ok());
+    refused(&v4(17, 8_188, &[], &[0; 12]), Malformed::Fragment);
 }
 
 #[test]

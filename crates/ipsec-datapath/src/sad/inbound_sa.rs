@@ -1,6 +1,6 @@
 //! One inbound SA.
 
-use super::{SaCounters, SaError, check_spi};
+use super::{SaCounters, SaError, check_sequence_number, check_spi};
 use crate::replay_window::ReplayWindow;
 use crate::selector::Selector;
 use crate::suite::{KeyMaterial, RingAead, SuiteName};
@@ -50,6 +50,7 @@ impl InboundSa {
     /// Makes the SA; the key material is wiped with the parameters.
     pub fn new(parameters: InboundSaParameters) -> Result<Self, SaError> {
         check_spi(parameters.spi)?;
+        check_sequence_number(parameters.right_edge, parameters.extended)?;
         let counters = Arc::new(SaCounters::default());
         counters.show_sequence_number(parameters.right_edge);
         let mut sa = Self {

@@ -1,7 +1,7 @@
 //! One outbound SA.
 
 use super::sequence_number::SequenceCounter;
-use super::{SaCounters, SaError, check_spi};
+use super::{SaCounters, SaError, check_sequence_number, check_spi};
 use crate::limits::{ALIGNMENT, ESP_FRONT_LEN, ICV_LEN};
 use crate::selector::Selector;
 use crate::suite::{KeyMaterial, RingAead, Suite, SuiteName};
@@ -48,6 +48,9 @@ impl OutboundSa {
     /// Makes the SA; the key material is wiped with the parameters.
     pub fn new(parameters: OutboundSaParameters) -> Result<Self, SaError> {
         check_spi(parameters.spi)?;
+        // One past the last number is an SA that has none left.
+        let used = parameters.first_sequence_number.saturating_sub(1);
+        check_sequence_number(used, parameters.extended)?;
         let suite = RingAead::new(parameters.suite, &parameters.key)?;
         let sequence = SequenceCounter::new(
             parameters.first_sequence_number,

@@ -25,7 +25,7 @@ pub struct SequenceCounter {
 pub struct Reserved {
     /// First number of the run.
     pub first: u64,
-    /// The durable reservation is more than half used: ask for a higher one, once.
+    /// Fewer than [`LOW_WATER`] numbers of the durable reservation are left: ask for more, once.
     pub ask_for_more: bool,
 }
 
