@@ -16,9 +16,18 @@ export async function readConfig(file: string): Promise<ParsedConfig> {
   });
 }
 
-/** As {@link readConfig}, for a command that needs no key: they are wiped at once. */
+/**
+ * Reads a file for a command that needs no key, and looks at none: the guard's unit has not the
+ * credentials of the gateway's, and neither has the shell that asks for its status.
+ *
+ * @throws ConfigError with every fault but those of keys that stand elsewhere.
+ */
 export async function readConfigWithoutKeys(file: string): Promise<GatewayConfig> {
-  const { config } = await readConfig(file);
+  const { config } = parseConfig(await readConfigFile(file), {
+    secrets: { read: () => ({ ok: false, denied: true, reason: 'no key is needed' }) },
+    tolerateDeniedSecrets: true,
+  });
+  // Those that stand in the file itself.
   wipeConfig(config);
   return config;
 }

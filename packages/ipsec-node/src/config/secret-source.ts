@@ -19,7 +19,7 @@ export type SecretReading =
     }
   | {
       readonly ok: false;
-      /** True where it is there but may not be read by this user. */
+      /** True where it may be there and this process may not read it. */
       readonly denied: boolean;
       /** In words that may be shown. */
       readonly reason: string;
@@ -55,7 +55,9 @@ export function hostSecretSource(
           // systemd.exec(5): a unit finds its credentials as files of this directory.
           const directory = environment['CREDENTIALS_DIRECTORY'];
           if (directory === undefined) {
-            return fail('$CREDENTIALS_DIRECTORY is not set: is this a systemd unit?');
+            // Only the unit itself may read them: `check` from a shell cannot.
+            const reason = '$CREDENTIALS_DIRECTORY is not set: this is not the systemd unit';
+            return { ok: false, denied: true, reason };
           }
           return readSecretFile(join(directory, reference.name));
         }
