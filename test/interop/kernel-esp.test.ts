@@ -6,6 +6,7 @@ import { repositoryRoot } from '../lab/registry.ts';
 import {
   aftermathFaults,
   checksumFaults,
+  crossingFaults,
   kernelRelease,
   linkFaults,
   markFaults,
@@ -51,6 +52,10 @@ describeWith(
 
     it('takes our traffic flow padding, and we take its', () => {
       expect(paddingFaults(results)).toEqual([]);
+    });
+
+    it('goes with us past the sequence number 2^32', () => {
+      expect(crossingFaults(results)).toEqual([]);
     });
 
     it('refuses our packets when they come a second time, as we do its', () => {

@@ -4,12 +4,13 @@ import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { release, tmpdir } from 'node:os';
 import { Capture } from '../../lab/capture.ts';
 import { type Program, until } from '../../lab/command.ts';
-import type { GuestCase, GuestCases } from '../../lab/guest-runner.ts';
+import type { GuestCases } from '../../lab/guest-runner.ts';
 import { connect, Namespace } from '../../lab/namespace.ts';
 import { repositoryRoot } from '../../lab/registry.ts';
 import {
   type Aftermath,
   type ChecksumFindings,
+  type CrossingFindings,
   type End,
   EXTRAS,
   gatewayFile,
@@ -28,6 +29,7 @@ import {
   type ReplayFindings,
   spiOf,
   STAGES,
+  stateFile,
   type Transfer,
 } from './plan.ts';
 
@@ -127,6 +129,7 @@ async function start(): Promise<unknown> {
   const folder = mkdtempSync(`${tmpdir()}/interop-`);
   const file = `${folder}/ipsec.yaml`;
   mkdirSync(`${folder}/state`, { mode: 0o700 });
+  writeFileSync(`${folder}/state/sequence-numbers.json`, stateFile(), { mode: 0o600 });
   writeFileSync(file, gatewayFile(folder), { mode: 0o600 });
   const ours = await Namespace.create('ours');
   const kernel = await Namespace.create('kernel');
@@ -189,20 +192,15 @@ async function ping(from: End, link: Link, count = 2): Promise<boolean> {
   return said.status === 0 && said.stdout.includes(`${count} received`);
 }
 
-function linkCase(link: Link): GuestCase {
-  return async (): Promise<LinkFindings> => {
-    const { kernel } = running().agents;
-    const before = await kernel.kernelCounters();
-    const toKernel = await transfer('ours', link);
-    const toOurs = await transfer('kernel', link);
-    const pingAnswered = await ping('kernel', link);
-    return {
-      toKernel,
-      toOurs,
-      pingAnswered,
-      kernelErrors: rises(before, await kernel.kernelCounters()),
-    };
-  };
+/** A transfer each way, and a ping. */
+async function crossLink(link: Link): Promise<LinkFindings> {
+  const { kernel } = running().agents;
+  const before = await kernel.kernelCounters();
+  const toKernel = await transfer('ours', link);
+  const toOurs = await transfer('kernel', link);
+  const pingAnswered = await ping('kernel', link);
+  const kernelErrors = rises(before, await kernel.kernelCounters());
+  return { toKernel, toOurs, pingAnswered, kernelErrors };
 }
 
 /** Packets that our gateway refused, by reason, as they stand now. */
@@ -225,12 +223,16 @@ async function kernelStates(): Promise<Record<string, KernelState>> {
   const text = await running().namespaces.kernel.ip('-s xfrm state');
   const states = text.split(/^(?=src )/m).map((block): [string, KernelState] => {
     const number = (pattern: RegExp): number => Number(block.match(pattern)?.[1]);
+    const wide = (name: string): number => {
+      const found = block.match(new RegExp(`\\b${name}-hi (0x[0-9a-f]+), ${name} (0x[0-9a-f]+)`));
+      return Number(found?.[1]) * 2 ** 32 + Number(found?.[2]);
+    };
     return [
       String(number(/spi (0x[0-9a-f]+)/)),
       {
         packets: number(/lifetime current:\s+\d+\(bytes\), (\d+)\(packets\)/),
-        received: number(/seq-hi 0x[0-9a-f]+, seq (0x[0-9a-f]+)/),
-        sent: number(/oseq-hi 0x[0-9a-f]+, oseq (0x[0-9a-f]+)/),
+        received: wide('seq'),
+        sent: wide('oseq'),
         tooOld: number(/stats:\s+replay-window (\d+)/),
         replays: number(/stats:\s+replay-window \d+ replay (\d+)/),
         failed: number(/stats:\s+replay-window \d+ replay \d+ failed (\d+)/),
@@ -246,6 +248,7 @@ async function after(): Promise<Aftermath> {
     ourDrops: rises(new Map(), await ourDrops()),
     kernelStates: await kernelStates(),
     kernelErrors: rises(new Map(), await running().agents.kernel.kernelCounters()),
+    besideUs: rises(new Map(), await running().agents.ours.kernelCounters()),
   };
 }
 
@@ -318,6 +321,19 @@ async function padding(): Promise<PaddingFindings> {
     toKernel: await transfer('ours', link),
     toOurs: await transfer('kernel', link),
     kernelErrors: rises(before, await kernel.kernelCounters()),
+  };
+}
+
+/** Numbers that need more than 32 bits, both ways. */
+async function crossing(): Promise<CrossingFindings> {
+  const link = extra('crossing');
+  const before = await ourDrops();
+  const found = await crossLink(link);
+  return {
+    ...found,
+    ourSas: await ourSas(),
+    kernelStates: await kernelStates(),
+    ourDrops: rises(before, await ourDrops()),
   };
 }
 
@@ -401,10 +417,11 @@ async function stop(): Promise<unknown> {
 
 export const cases: GuestCases = {
   [STAGES.start]: start,
-  ...Object.fromEntries(MATRIX.map((link) => [link.name, linkCase(link)])),
+  ...Object.fromEntries(MATRIX.map((link) => [link.name, () => crossLink(link)])),
   [STAGES.after]: after,
   [STAGES.checksums]: checksums,
   [STAGES.padding]: padding,
+  [STAGES.crossing]: crossing,
   [STAGES.replay]: replay,
   [STAGES.marks]: marks,
   [STAGES.stop]: stop,

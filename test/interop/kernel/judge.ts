@@ -4,7 +4,9 @@ import type { CaseResult } from '../../lab/guest.ts';
 import {
   type Aftermath,
   type ChecksumFindings,
+  type CrossingFindings,
   EXTRA,
+  EXTRAS,
   type Link,
   type LinkFindings,
   MARK_COUNT,
@@ -63,20 +65,25 @@ interface OurSa {
 }
 
 /** Both ends have the same numbers of the same SA, every packet has one of its own, none is refused. */
-function saFaults(link: Link, receiver: 'ours' | 'kernel', aftermath: Aftermath): Faults {
+function saFaults(
+  link: Link,
+  receiver: 'ours' | 'kernel',
+  aftermath: Pick<Aftermath, 'ourSas' | 'kernelStates'>,
+): Faults {
   const spi = spiOf(receiver, link);
   const direction = receiver === 'ours' ? 'inbound' : 'outbound';
   const sas = aftermath.ourSas as readonly OurSa[];
   const ours = sas.find((sa) => sa.spi === spi && sa.direction === direction);
   const kernel = aftermath.kernelStates[String(spi)];
   if (ours === undefined || kernel === undefined) return [`${direction}: an SA is gone`];
+  const number = (link.used ?? 0) + ours.packets;
   const kernelNumber = receiver === 'ours' ? kernel.sent : kernel.received;
   return [
     // A transfer of 1 MiB each way, and the acknowledgements of the other.
     ...expectAtLeast(`${direction} packets`, ours.packets, 800),
     ...expectSame(`${direction} packets of the kernel`, kernel.packets, ours.packets),
-    ...expectSame(`${direction} number`, ours.sequenceNumber, ours.packets),
-    ...expectSame(`${direction} number of the kernel`, kernelNumber, ours.packets),
+    ...expectSame(`${direction} number`, ours.sequenceNumber, number),
+    ...expectSame(`${direction} number of the kernel`, kernelNumber, number),
     ...expectSame(`${direction} drops`, ours.drops, {}),
     ...expectSame(
       `${direction} errors of the kernel`,
@@ -86,13 +93,17 @@ function saFaults(link: Link, receiver: 'ours' | 'kernel', aftermath: Aftermath)
   ];
 }
 
-export function linkFaults(results: Results, link: Link): Faults {
-  const traffic = judged<LinkFindings>(results, link.name, (found) => [
+function trafficFaults(found: LinkFindings): Faults {
+  return [
     ...transferFaults('to the kernel', found.toKernel),
     ...transferFaults('to us', found.toOurs),
     ...expectSame('ping answered', found.pingAnswered, true),
     ...expectSame('xfrm_stat', found.kernelErrors, {}),
-  ]);
+  ];
+}
+
+export function linkFaults(results: Results, link: Link): Faults {
+  const traffic = judged<LinkFindings>(results, link.name, trafficFaults);
   const numbers = judged<Aftermath>(results, STAGES.after, (aftermath) => [
     ...saFaults(link, 'ours', aftermath),
     ...saFaults(link, 'kernel', aftermath),
@@ -104,6 +115,19 @@ export function aftermathFaults(results: Results): Faults {
   return judged<Aftermath>(results, STAGES.after, (aftermath) => [
     ...expectSame('our drops', aftermath.ourDrops, {}),
     ...expectSame('xfrm_stat', aftermath.kernelErrors, {}),
+    ...expectSame('xfrm_stat beside us', Object.keys(aftermath.besideUs), ['XfrmInNoStates']),
+  ]);
+}
+
+/** ESN over 2^32: the high half is not sent, and each end has to find it. */
+export function crossingFaults(results: Results): Faults {
+  const link = EXTRAS.find(({ used }) => used !== undefined);
+  if (link === undefined) return ['no link begins so high'];
+  return judged<CrossingFindings>(results, STAGES.crossing, (found) => [
+    ...trafficFaults(found),
+    ...expectSame('our drops', found.ourDrops, {}),
+    ...saFaults(link, 'ours', found),
+    ...saFaults(link, 'kernel', found),
   ]);
 }
 

@@ -2,6 +2,7 @@
 
 import {
   checksumFaults,
+  crossingFaults,
   type Faults,
   linkFaults,
   markFaults,
@@ -56,6 +57,7 @@ export function besidesTable(results: Results): string {
   const rows: readonly (readonly [string, Faults])[] = [
     ['UDP checksums: the kernel writes zero over IPv4', checksumFaults(results)],
     ['traffic flow padding (`tfc.padTo`, `tfcpad`)', paddingFaults(results)],
+    ['extended sequence numbers past 2^32', crossingFaults(results)],
     ['packets put on the wire again are refused and counted', replayFaults(results)],
     ['congestion marked on the wire reaches the inner packet', markFaults(results)],
   ];

@@ -17,6 +17,8 @@ export interface Link {
   readonly encapsulation: Encapsulation;
   /** What we pad to, and the kernel: octets of payload. */
   readonly tfc?: { readonly ours: number; readonly kernels: number };
+  /** The number that both directions have used already. Default 0. */
+  readonly used?: number;
 }
 
 /** `ours` is the gateway under test, `kernel` the other end. */
@@ -80,6 +82,7 @@ export const EXTRA = {
   padding: { suite: 'aes256gcm16', tfc: { ours: 900, kernels: 700 } },
   replay: { suite: 'aes128gcm16' },
   marks: { suite: 'chacha20poly1305' },
+  crossing: { suite: 'aes256gcm16', used: 2 ** 32 - 300 },
 } as const;
 
 export const EXTRAS: readonly Link[] = Object.entries(EXTRA).map(([name, extra], index) => ({
@@ -152,6 +155,29 @@ export function gatewayFile(folder: string): string {
   return JSON.stringify({ gateway, policies: [...policies, rest], associations }, undefined, 2);
 }
 
+/**
+ * The file of the state directory, as after a life in which numbers were used. What it looks like
+ * is in no manual: this fails with the first change of it.
+ */
+export function stateFile(): string {
+  const sha256 = (...parts: readonly (string | Uint8Array)[]): string =>
+    parts.reduce((hash, part) => hash.update(part), createHash('sha256')).digest('hex');
+  const records = LINKS.filter(({ used }) => used !== undefined).flatMap((link) =>
+    (['outbound', 'inbound'] as const).map((direction) => {
+      const receiver = direction === 'inbound' ? 'ours' : 'kernel';
+      const key = Buffer.from(keyOf(receiver, link).slice(2), 'hex');
+      return {
+        direction,
+        spi: spiOf(receiver, link),
+        suite: link.suite,
+        keyDigest: sha256('ipsec-node sequence numbers\0', key),
+        upTo: String(link.used),
+      };
+    }),
+  );
+  return JSON.stringify({ format: 1, digest: sha256(JSON.stringify(records)), records });
+}
+
 /** The lines of `ip` that give the kernel the other end of each link. */
 export function kernelLines(): string[] {
   return LINKS.flatMap((link) => {
@@ -166,6 +192,9 @@ export function kernelLines(): string[] {
         `xfrm state add src ${src} dst ${dst} proto esp spi ${spiOf(receiver, link)}`,
         `mode tunnel reqid ${link.number} replay-window ${WINDOW}`,
         ...(link.esn ? ['flag esn'] : []),
+        ...(link.used === undefined
+          ? []
+          : [`${outbound ? 'replay-oseq' : 'replay-seq'} ${link.used}`]),
         `aead ${ALGORITHMS[link.suite]} ${keyOf(receiver, link)} 128`,
         ...(link.encapsulation === 'udp' ? ['encap espinudp 4500 4500 0.0.0.0'] : []),
         `sel src ${from} dst ${to}`,
@@ -189,6 +218,7 @@ export const STAGES = {
   after: 'after the matrix',
   checksums: 'checksums',
   padding: 'padding',
+  crossing: 'crossing',
   replay: 'replay',
   marks: 'marks',
   stop: 'stop',
@@ -200,6 +230,7 @@ export const ORDER: readonly string[] = [
   STAGES.after,
   STAGES.checksums,
   STAGES.padding,
+  STAGES.crossing,
   STAGES.replay,
   STAGES.marks,
   STAGES.stop,
@@ -241,6 +272,8 @@ export interface Aftermath {
   /** By SPI. */
   readonly kernelStates: Readonly<Record<string, KernelState>>;
   readonly kernelErrors: Readonly<Record<string, number>>;
+  /** What the kernel's ESP counted in the namespace of our gateway. */
+  readonly besideUs: Readonly<Record<string, number>>;
 }
 
 /** What the two ends write into the checksum of UDP around ESP. */
@@ -260,6 +293,13 @@ export interface PaddingFindings {
   readonly toKernel: Transfer;
   readonly toOurs: Transfer;
   readonly kernelErrors: Readonly<Record<string, number>>;
+}
+
+/** One link over 2^32. */
+export interface CrossingFindings extends LinkFindings {
+  readonly ourSas: unknown;
+  readonly kernelStates: Readonly<Record<string, KernelState>>;
+  readonly ourDrops: Readonly<Record<string, number>>;
 }
 
 export interface ReplayFindings {
