@@ -69,6 +69,7 @@ impl Boundary {
         let spec = self.spec();
         if let Some((installed, watcher)) = &mut self.installed {
             watcher.replace(&spec)?;
+            host::reach::install(&spec)?;
             *installed = spec;
         }
         Ok(())

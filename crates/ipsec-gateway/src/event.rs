@@ -6,6 +6,7 @@ use ipsec_datapath::{Counter, Counters, DropReason};
 use ipsec_wire::FlowKey;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 /// An IKE datagram, without the Non-ESP Marker.
@@ -69,6 +70,8 @@ pub enum Event {
         /// How many refusals the record speaks of.
         count: u64,
     },
+    /// The queue was full and this many events were dropped since the last such event.
+    Lost(u64),
     /// A worker ended.
     Fault {
         /// Which.
@@ -80,20 +83,38 @@ pub enum Event {
 
 /// The workers' end.
 #[derive(Clone)]
-pub(crate) struct EventSender(SyncSender<Event>);
+pub(crate) struct EventSender {
+    queue: SyncSender<Event>,
+    /// Events dropped and not told yet. Relaxed: it orders nothing.
+    lost: Arc<AtomicU64>,
+}
 
 /// The control plane's end.
-pub struct EventReceiver(Receiver<Event>);
+pub struct EventReceiver {
+    queue: Receiver<Event>,
+    lost: Arc<AtomicU64>,
+}
 
 pub(crate) fn channel() -> (EventSender, EventReceiver) {
     let (sender, receiver) = sync_channel(EVENT_QUEUE_COUNT);
-    (EventSender(sender), EventReceiver(receiver))
+    let lost = Arc::new(AtomicU64::new(0));
+    let events = EventSender {
+        queue: sender,
+        lost: Arc::clone(&lost),
+    };
+    (
+        events,
+        EventReceiver {
+            queue: receiver,
+            lost,
+        },
+    )
 }
 
 impl EventSender {
     /// Never blocks; false when the queue is full.
     pub(crate) fn send(&self, event: Event, counters: &Counters) -> bool {
-        let sent = self.0.try_send(event).is_ok();
+        let sent = self.send_uncounted(event);
         if !sent {
             counters.count(Counter::EventsLost, 1);
         }
@@ -101,20 +122,27 @@ impl EventSender {
     }
 
     /// From a thread without counters.
-    pub(crate) fn send_uncounted(&self, event: Event) {
-        // A full queue already has its lost events counted by the workers.
-        let _ = self.0.try_send(event);
+    pub(crate) fn send_uncounted(&self, event: Event) -> bool {
+        let sent = self.queue.try_send(event).is_ok();
+        if !sent {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+        sent
     }
 }
 
 impl EventReceiver {
     /// Waits for events and takes a batch of them; `None` when all senders are gone.
     pub fn receive(&self) -> Option<Vec<Event>> {
-        let mut events = vec![self.0.recv().ok()?];
+        let mut events = vec![self.queue.recv().ok()?];
         while events.len() < EVENT_BATCH_COUNT
-            && let Ok(event) = self.0.try_recv()
+            && let Ok(event) = self.queue.try_recv()
         {
             events.push(event);
+        }
+        match self.lost.swap(0, Ordering::Relaxed) {
+            0 => {}
+            lost => events.push(Event::Lost(lost)),
         }
         Some(events)
     }

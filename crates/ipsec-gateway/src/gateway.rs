@@ -94,6 +94,12 @@ pub enum GatewayError {
     /// No socket for the SA's encapsulation and family was opened.
     #[error("no socket for {0}: add the address family or the encapsulation to what is opened")]
     NoSocket(String),
+    /// Two addresses of one family to listen on.
+    #[error(
+        "{0} is a second address of its family to listen on: this version takes one a family, or \
+         0.0.0.0 and :: for all"
+    )]
+    SecondAddress(IpAddr),
     /// The gateway was closed, or the worker has ended.
     #[error("the datapath is closed")]
     Closed,
@@ -238,7 +244,9 @@ impl Gateway {
         let mut took_over = false;
         if let (Some(boundary), Some(events)) = (&mut self.boundary, &self.events) {
             let events = events.clone();
-            let report = move |what| events.send_uncounted(Event::Guard(what));
+            let report = move |what| {
+                let _ = events.send_uncounted(Event::Guard(what));
+            };
             took_over = boundary.begin(&entries, report)?.took_over();
         }
         self.spd = spd;
@@ -500,6 +508,7 @@ impl Gateway {
         self.events = None;
         if !self.options.keep_guard {
             if self.boundary.is_some() {
+                host::reach::remove(&self.options.boundary.owner)?;
                 host::Guard::remove(&self.options.boundary.owner)?;
             }
             if host::link::exists(&self.options.boundary.interface)? {
@@ -628,6 +637,9 @@ fn open_sockets(options: &GatewayOptions) -> Result<Sockets<SocketNetwork>, Gate
         } else {
             (&mut sockets.udp_v4, &mut sockets.esp_v4)
         };
+        if udp.is_some() || esp.is_some() {
+            return Err(GatewayError::SecondAddress(*address));
+        }
         if options.udp {
             *udp = Some(open(SocketKind::Udp { port: options.port })?);
         }

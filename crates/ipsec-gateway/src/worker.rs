@@ -63,7 +63,8 @@ impl<C: Send + 'static> WorkerHandle<C> {
                     Ok(Err(error)) => error.to_string(),
                     Err(panic) => panic_text(&*panic),
                 };
-                events.send_uncounted(Event::Fault {
+                // Where even this does not fit, the count of lost events says that something happened.
+                let _ = events.send_uncounted(Event::Fault {
                     worker: name,
                     reason,
                 });

@@ -25,6 +25,7 @@ mod marks;
 mod netlink;
 mod nft;
 mod policy;
+pub mod reach;
 pub mod route;
 pub mod rule;
 mod ruleset;

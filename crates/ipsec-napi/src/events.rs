@@ -96,6 +96,10 @@ fn native(event: Event) -> NativeEvent {
             count: Some(count.into()),
             ..kind("audit")
         },
+        Event::Lost(count) => NativeEvent {
+            count: Some(count.into()),
+            ..kind("lost")
+        },
         Event::Fault { worker, reason } => NativeEvent {
             entry: Some(worker.to_owned()),
             reason: Some(reason),

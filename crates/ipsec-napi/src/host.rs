@@ -80,6 +80,7 @@ pub fn remove_guard(owner: String, interface: String) -> AsyncTask<Job<NativeGua
 
 fn try_remove(owner: &str, interface: &str) -> Result<Vec<String>, NativeError> {
     let removed = host::Guard::remove(owner)?;
+    host::reach::remove(owner)?;
     let mut done = Vec::new();
     if removed.nft_table {
         done.push(format!("nftables table inet ipsec-node-{owner} removed"));

@@ -97,7 +97,7 @@ export class Gateway extends EventEmitter<GatewayEvents> {
     const log = options.log ?? silentLogger;
     const control = options.control === false ? null : settings.control;
     if (options.dataplane === undefined) {
-      requireGatewayPrivileges([settings.port, settings.ikePort]);
+      requireGatewayPrivileges([settings.port]);
     }
     if (control !== null) await requireFreeControlSocket(control);
     const daemon = await Daemon.start({

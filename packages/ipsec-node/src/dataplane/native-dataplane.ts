@@ -178,6 +178,8 @@ function dataplaneEvent(event: NativeEvent): DataplaneEvent | undefined {
         destination: event.destination ?? '',
         count: event.count ?? 0n,
       };
+    case 'lost':
+      return { kind: 'lost', count: event.count ?? 0n };
     case 'fault':
       return { kind: 'fault', worker: event.entry ?? '', reason: event.reason ?? '' };
     default:

@@ -53,7 +53,7 @@ async function doctor({ terminal }: CliContext, options: DoctorOptions): Promise
 function usualSubject(): DoctorSubject {
   const sides = hostInterfaceSides([], DEFAULTS.interfaceName.value);
   return {
-    ports: [DEFAULTS.ikePort.value, DEFAULTS.port.value],
+    ports: [DEFAULTS.port.value],
     encapsulations: ['udp'],
     ...sides,
     sidesFound: true,
@@ -69,7 +69,7 @@ async function subjectOf(config: GatewayConfig): Promise<DoctorSubject> {
   const { gateway } = config;
   const { protectedInterfaces, unprotectedInterfaces, interface: tun } = dataplaneOptionsOf(config);
   return {
-    ports: [gateway.ikePort, gateway.port],
+    ports: [gateway.port],
     encapsulations: encapsulationsOf(config),
     unprotected: unprotectedInterfaces,
     protected: protectedInterfaces,
