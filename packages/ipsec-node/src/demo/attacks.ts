@@ -1,13 +1,7 @@
 /** The attacks that put packets on the wire, each held to the counter that rises for it. */
 import { randomBytes, randomInt } from 'node:crypto';
 import { NEXT_HEADER, type Sealing, seal } from './authentic-peer.js';
-import {
-  ESP_FRONT_LEN,
-  ESP_ICV_LEN,
-  type EspPacket,
-  type UdpPath,
-  udpPacket,
-} from './frame.js';
+import { ESP_FRONT_LEN, ESP_ICV_LEN, type EspPacket, type UdpPath, udpPacket } from './frame.js';
 import { PLACES } from './laboratory.js';
 import type { DemoLine } from './line.js';
 import {
@@ -42,7 +36,7 @@ export async function* modification(stage: Stage): AsyncGenerator<DemoLine> {
   }
   yield attempt(stage, {
     subject: 'modification',
-    did: `${COUNT} packets held back, one bit of each flipped`,
+    did: `${COUNT} held back, one bit of each flipped`,
     counts: { integrity: COUNT },
     delivers: 0,
     act: () => injectEsp(stage, originals.map(flipBit)),
@@ -75,14 +69,14 @@ export async function* injection(stage: Stage): AsyncGenerator<DemoLine> {
   const made = madeUp(spi, before);
   yield attempt(stage, {
     subject: 'injection',
-    did: `${COUNT} made up: SPI in use, fresh numbers, random rest`,
+    did: `${COUNT} made up: known SPI, fresh numbers`,
     counts: { integrity: COUNT },
     delivers: 0,
     act: () => injectEsp(stage, made, PLACES.attacker),
   });
   yield attempt(stage, {
     subject: 'injection',
-    did: `${COUNT} made up: an SPI that nobody uses`,
+    did: `${COUNT} made up: an SPI of no SA`,
     counts: { no_sa: COUNT },
     delivers: 0,
     act: () => injectEsp(stage, madeUp(stage.lab.unusedSpi, before), PLACES.attacker),
@@ -108,7 +102,7 @@ export async function* spoofing(stage: Stage): AsyncGenerator<DemoLine> {
   const made = madeUp(stage.lab.keyAToB.spi, await edge(stage));
   yield attempt(stage, {
     subject: 'spoofing',
-    did: `${COUNT} made up, from gateway A's own outer address`,
+    did: `${COUNT} made up, from gateway A's address`,
     counts: { integrity: COUNT },
     delivers: 0,
     act: () => injectEsp(stage, made, PLACES.gatewayA),
@@ -116,7 +110,7 @@ export async function* spoofing(stage: Stage): AsyncGenerator<DemoLine> {
   const path = { ...innerPath(stage), source: FALSE_SOURCE };
   yield byAuthenticPeer(stage, {
     subject: 'spoofing',
-    did: `${COUNT} by a peer with the key, inside from ${FALSE_SOURCE}`,
+    did: `${COUNT} by a peer with the key, from ${FALSE_SOURCE}`,
     counts: { selector_mismatch: COUNT },
     sealing: () => ({ payload: udpPacket(path, randomBytes(64)) }),
   });
@@ -128,19 +122,19 @@ export async function* malformed(stage: Stage): AsyncGenerator<DemoLine> {
   const by = 'by a peer with the key:';
   yield byAuthenticPeer(stage, {
     subject: 'malformed',
-    did: `${COUNT} ${by} padding is not 1, 2, 3`,
+    did: `${COUNT} ${by} bad padding`,
     counts: { padding: COUNT },
     sealing: () => ({ payload: payload(), paddingIsRight: false }),
   });
   yield byAuthenticPeer(stage, {
     subject: 'malformed',
-    did: `${COUNT} ${by} a TCP segment without IP`,
+    did: `${COUNT} ${by} no IP inside`,
     counts: { mode: COUNT },
     sealing: () => ({ payload: randomBytes(64), nextHeader: NEXT_HEADER.tcp }),
   });
   yield byAuthenticPeer(stage, {
     subject: 'malformed',
-    did: `${COUNT} ${by} inside is cut off`,
+    did: `${COUNT} ${by} cut off inside`,
     counts: { malformed_inner: COUNT },
     sealing: () => ({ payload: payload().subarray(0, 40) }),
   });
@@ -212,7 +206,7 @@ export async function* plaintextInbound(stage: Stage): AsyncGenerator<DemoLine> 
   );
   yield attempt(stage, {
     subject: 'plaintext',
-    did: `${COUNT} datagrams in clear, from host A's address`,
+    did: `${COUNT} in clear, from host A's address`,
     counts: { cleartext_inbound: COUNT },
     delivers: 0,
     act: () => inject(stage, packets),

@@ -2,7 +2,6 @@
  * The demo: two gateways, two hosts, and an attacker on the wire between them. Everything that it
  * tells is measured while it runs.
  */
-import { systemClock } from '../clock.js';
 import { VERBS } from './agent-protocol.js';
 import {
   injection,
@@ -40,7 +39,6 @@ const SCENES: readonly Scene[] = [
  * @throws ResourceError where the laboratory cannot be built.
  */
 export async function* playDemo(signal: AbortSignal): AsyncGenerator<DemoLine> {
-  const started = systemClock.now();
   const lab = await Laboratory.open();
   const stop = (): void => void lab.close();
   signal.addEventListener('abort', stop);
@@ -48,7 +46,7 @@ export async function* playDemo(signal: AbortSignal): AsyncGenerator<DemoLine> {
     if (signal.aborted) return;
     const { port: sinkPort } = await lab.hostB.ask(VERBS.openSink, {});
     const stage: Stage = { lab, sinkPort };
-    yield* link(stage, started);
+    yield* link(stage);
     for (const [subject, scene] of SCENES) {
       if (signal.aborted) return;
       try {
@@ -69,7 +67,7 @@ export async function* playDemo(signal: AbortSignal): AsyncGenerator<DemoLine> {
   yield {
     subject: 'left behind',
     ok: remains.length === 0,
-    did: 'processes, namespaces, links and files looked for',
+    did: 'processes, namespaces, links, files',
     found: remains.length === 0 ? 'nothing' : remains.join(', '),
     facts: { remains: remains.join(', ') },
   };

@@ -58,6 +58,8 @@ export class Laboratory {
     readonly unusedSpi: number,
     readonly a: GatewayProcess,
     readonly b: GatewayProcess,
+    /** When the gateways were started. */
+    readonly startedMs: number,
   ) {
     for (const each of this.namespaces) this.identities.push(each.identity);
     this.pids.push(...this.namespaces.map(({ pid }) => pid), a.pid, b.pid);
@@ -79,6 +81,7 @@ export class Laboratory {
       if (!hostA || !hostB || !wire || !sideA || !sideB) throw new Error('a namespace is missing');
       await connect(hostA, hostB, wire, sideA, sideB);
       const { plansA, plansB, keyAToB, paddedSpi, unusedSpi } = pairs();
+      const startedMs = systemClock.now();
       const shared = { folder, suite: SUITE };
       const { gatewayA, gatewayB } = PLACES;
       const a = GatewayProcess.start(
@@ -89,7 +92,20 @@ export class Laboratory {
         { ...shared, name: 'gateway-b', local: gatewayB, remote: gatewayA, pairs: plansB },
         sideB.pid,
       );
-      return new Laboratory(folder, hostA, hostB, wire, sideA, sideB, keyAToB, paddedSpi, unusedSpi, a, b);
+      return new Laboratory(
+        folder,
+        hostA,
+        hostB,
+        wire,
+        sideA,
+        sideB,
+        keyAToB,
+        paddedSpi,
+        unusedSpi,
+        a,
+        b,
+        startedMs,
+      );
     } catch (error) {
       await Promise.all(running.map((each) => each.close()));
       rmSync(folder, { recursive: true, force: true });

@@ -45,7 +45,8 @@ export class Namespace {
         this.output += error.message;
         end();
       });
-      child.once('close', end);
+      // Not 'close': after a disconnect from this side it does not come.
+      child.once('exit', end);
     });
     child.stderr?.setEncoding('utf8').on('data', (text: string) => {
       this.output = `${this.output}${text}`.slice(-OUTPUT_LEN_MAX);

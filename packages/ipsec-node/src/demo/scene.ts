@@ -165,4 +165,3 @@ export function failed(subject: Subject, error: unknown): DemoLine {
   const facts: { readonly [name: string]: Fact } = { error: reason };
   return { subject, ok: false, did: 'could not be shown', found: reason, facts };
 }
-

@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { systemClock } from '../clock.js';
 import { VERBS } from './agent-protocol.js';
-import { LINK_MTU_BYTES, PAD_TO_BYTES, PLACES, SUITE } from './laboratory.js';
+import { LINK_MTU_BYTES, PLACES, SUITE } from './laboratory.js';
 import { type DemoLine, grouped } from './line.js';
 import { datagrams, delivered, sendFromHostA, type Stage, until } from './scene.js';
 
@@ -16,17 +16,17 @@ const MARKER_EVERY_BYTES = 1024;
 const MARKER = `ipsec-node demo plaintext ${randomBytes(8).toString('hex')}`;
 
 /** Waits for both gateways and for the first packet through them. */
-export async function* link(stage: Stage, started: number): AsyncGenerator<DemoLine> {
-  const { a, b } = stage.lab;
+export async function* link(stage: Stage): AsyncGenerator<DemoLine> {
+  const { a, b, startedMs } = stage.lab;
   await Promise.all([a.ready(), b.ready()]);
-  const elapsedMs = Math.round(systemClock.now() - started);
+  const elapsedMs = Math.round(systemClock.now() - startedMs);
   await sendFromHostA(stage, datagrams(1));
   const isThrough = await until(async () => (await delivered(stage)) === 1);
   yield {
     subject: 'link',
     ok: isThrough && a.mtuBytes === b.mtuBytes,
-    did: `both gateways ready in ${elapsedMs} ms: ${SUITE}, ESP in UDP, MTU ${a.mtuBytes}`,
-    found: `first packet ${isThrough ? 'delivered' : 'lost'}`,
+    did: `both gateways ready in ${elapsedMs} ms`,
+    found: isThrough ? `${SUITE}, ESP in UDP, MTU ${a.mtuBytes}` : 'the first packet was lost',
     facts: { elapsedMs, suite: SUITE, encapsulation: 'udp', mtuBytes: a.mtuBytes, isThrough },
   };
 }
@@ -51,7 +51,7 @@ export async function* transfer(stage: Stage): AsyncGenerator<DemoLine> {
     subject: 'transfer',
     ok: isEqual,
     did:
-      `${grouped(got.byteCount)} bytes over HTTP in ${(got.elapsedMs / 1000).toFixed(2)} s: ` +
+      `${got.byteCount / 2 ** 20} MiB over HTTP in ${(got.elapsedMs / 1000).toFixed(2)} s: ` +
       `${gigabitsPerSecond.toFixed(2)} Gbit/s`,
     found: `SHA-256 ${isEqual ? 'equal' : 'differs'}: ${got.sha256.slice(0, 12)}…`,
     facts: {
@@ -123,8 +123,8 @@ export async function* trafficAnalysis(stage: Stage): AsyncGenerator<DemoLine> {
       padded.sizes.size === 1 &&
       plain.arrived === all &&
       padded.arrived === all,
-    did: `${all} datagrams of ${LENGTHS.join(', ')} bytes; then padded to ${PAD_TO_BYTES}`,
-    found: `sizes on the wire: ${plain.sizes.size}, then ${padded.sizes.size}`,
+    did: `datagrams of ${LENGTHS.join(', ')} bytes`,
+    found: `${plain.sizes.size} sizes on the wire; padded: ${padded.sizes.size}`,
     facts: {
       without: Object.fromEntries(plain.sizes),
       with: Object.fromEntries(padded.sizes),
@@ -177,7 +177,7 @@ export async function* plaintextOutbound(stage: Stage): AsyncGenerator<DemoLine>
   yield {
     subject: 'plaintext',
     ok: seen.otherCount === 0 && seen.espCount === 0,
-    did: `gateway A killed, host A sends ${count.length} datagrams`,
+    did: `gateway A killed, host A sends ${count.length}`,
     found: `left in clear ${seen.otherCount}`,
     facts: { sent: count.length, leftInClear: seen.otherCount, leftAsEsp: seen.espCount },
   };
