@@ -86,8 +86,13 @@ export class RunningGateway {
     readonly program: Program,
   ) {}
 
-  static async start(namespace: Namespace, file: string): Promise<RunningGateway> {
-    const program = namespace.spawn(command(['up', '-c', file]));
+  /** `wrapper`: a command that becomes the gateway, which is appended to it. */
+  static async start(
+    namespace: Namespace,
+    file: string,
+    wrapper: readonly string[] = [],
+  ): Promise<RunningGateway> {
+    const program = namespace.spawn([...wrapper, ...command(['up', '-c', file])]);
     await program.output(/^ready: /m, READY_MS);
     return new RunningGateway(namespace, file, program);
   }

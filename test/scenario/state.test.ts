@@ -50,6 +50,12 @@ function withoutChecksum({ wire: { captured } }: EspPacket): Buffer {
   return frame;
 }
 
+/** What a command is put behind to see something mounted that nobody else sees. */
+function mounted(what: string): readonly string[] {
+  const script = `mount ${what} && exec "$@"`;
+  return ['unshare', '--mount', '--propagation', 'private', 'sh', '-c', script, 'sh'];
+}
+
 /** So many of them, spread over all. */
 function spread<T>(all: readonly T[], count: number): readonly T[] {
   const step = Math.max(1, all.length / count);
@@ -181,6 +187,53 @@ describeWith(
       expect([first?.spi, (first?.sequence ?? 0) - 1]).toEqual(before[0]);
     });
 
+    it('a full disk stops what would be used twice, and nothing else', async () => {
+      const { a, b } = topology;
+      await gateways.a.stop();
+      const state = `${pair.folder}/a.state`;
+      const wrapper = mounted(`-t tmpfs -o size=32k tmpfs '${state}'`);
+      // Another directory than before, so that the keys have to be others, too.
+      const fresh = pairOf(topology);
+      await gateways.b.stop();
+      const file = readFileSync(fresh.fileA, 'utf8').replaceAll(`${fresh.folder}/a.state`, state);
+      writeFileSync(fresh.fileA, file);
+      const [first, second] = await Promise.all([
+        RunningGateway.start(a.gateway, fresh.fileA, wrapper),
+        RunningGateway.start(b.gateway, fresh.fileB),
+      ]);
+      await sendDatagrams(a.host, a.hostAddress4, b.hostAddress4, { marker: 'ROOM' });
+      const inside = `/proc/${first.program.pid}/root${state}`;
+      const filler = `${inside}/filler`;
+      const fill = `head -c 1M /dev/zero > '${filler}' 2>/dev/null; test -s '${filler}'`;
+      await a.gateway.exec(['sh', '-c', fill]);
+
+      // Numbers that arrive run into the bound on the disk. What leaves has numbers enough.
+      const refused = async (): Promise<number> => (await first.tally()).of('replay_not_reserved');
+      const options = { count: 200, marker: 'NO-ROOM', answered: false };
+      await until('a number beyond the bound', async () => {
+        await sendDatagrams(b.host, b.hostAddress4, a.hostAddress4, options);
+        return (await refused()) > 0;
+      });
+      const [inbound] = (await first.sas()).filter(
+        (sa) => sa['direction'] === 'inbound' && sa['policy'] === 'lan4',
+      );
+      expect(Number(inbound?.['sequenceNumber'])).toBeLessThanOrEqual(
+        Number(inbound?.['reservedUpTo']),
+      );
+      expect((await first.status())['state']).toBe('running');
+
+      // With room again it goes on by itself.
+      rmSync(filler);
+      await until('packets pass again', async () => {
+        const again = { count: 3, marker: 'ROOM-AGAIN', answered: false };
+        const { back } = await sendDatagrams(b.host, b.hostAddress4, a.hostAddress4, again);
+        return back === 3;
+      });
+      expect(await first.stop()).toBe(0);
+      await second.stop();
+      gateways = await startPair(topology, pair);
+    });
+
     it('two gateways on one state directory: the second is refused', async () => {
       const text = readFileSync(pair.fileA, 'utf8')
         .replace('a.vici', 'second.vici')
@@ -222,19 +275,10 @@ describeWith(
       }
       writeFileSync(file, good);
 
-      const readOnly = `mount -t tmpfs -o ro tmpfs '${state}' && exec "$@"`;
-      const start = command(['up', '-c', pair.fileA]);
-      const unshare = [
-        'unshare',
-        '--mount',
-        '--propagation',
-        'private',
-        'sh',
-        '-c',
-        readOnly,
-        'sh',
-      ];
-      const unwritable = await refusal([...unshare, ...start]);
+      const unwritable = await refusal([
+        ...mounted(`-t tmpfs -o ro tmpfs '${state}'`),
+        ...command(['up', '-c', pair.fileA]),
+      ]);
       expect(unwritable).toContain(`The state directory ${state} is on a read-only file system`);
 
       rmSync(state, { recursive: true });
