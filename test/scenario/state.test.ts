@@ -139,7 +139,7 @@ describeWith(
         [gateways.a, 'wire-a', [spiToA(0), spiToA(1)]],
         [gateways.b, 'wire-b', [spiToB(0), spiToB(1)]],
       ] as const) {
-        const [without = 0, withEsn = 0] = spis;
+        const [without, withEsn] = spis;
         const before = await gateway.tally();
         const chosen = [without, withEsn].map((spi) =>
           spread(
