@@ -134,9 +134,9 @@ export async function* malformed(stage: Stage): AsyncGenerator<DemoLine> {
   });
   yield byAuthenticPeer(stage, {
     subject: 'malformed',
-    did: `${COUNT} ${by} cut off inside`,
+    did: `${COUNT} ${by} IPv4 that says IPv6`,
     counts: { malformed_inner: COUNT },
-    sealing: () => ({ payload: payload().subarray(0, 40) }),
+    sealing: () => ({ payload: payload(), nextHeader: NEXT_HEADER.ipv6 }),
   });
 }
 

@@ -5,7 +5,7 @@
 import { createCipheriv, randomBytes } from 'node:crypto';
 
 /** RFC 4303 section 2.6: Next Header. */
-export const NEXT_HEADER = { ipv4: 4, tcp: 6 } as const;
+export const NEXT_HEADER = { ipv4: 4, tcp: 6, ipv6: 41 } as const;
 
 /** What the peer knows: the SA of one direction, with extended sequence numbers and AES-256-GCM. */
 export interface PeerKey {

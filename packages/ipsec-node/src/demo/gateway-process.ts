@@ -35,6 +35,7 @@ export interface GatewayPlan {
   readonly pairs: readonly ProtectedPair[];
 }
 
+const faultLine = z.object({ error: z.object({ message: z.string() }) });
 const readyLine = z.object({ event: z.literal('ready'), mtu: z.number() });
 
 /** Counters by name. */
@@ -100,7 +101,7 @@ export class GatewayProcess {
       });
       void this.exited.then(() => {
         timer.cancel();
-        reject(this.fault(`ended: ${text}`));
+        reject(this.fault(`does not start: ${reasonOf(text)}`));
       });
     });
   }
@@ -162,6 +163,12 @@ function jsonOf(text: string): unknown {
   } catch {
     return undefined;
   }
+}
+
+/** What a gateway that ended has to say for itself. */
+function reasonOf(output: string): string {
+  const fault = faultLine.safeParse(jsonOf(output));
+  return fault.success ? fault.data.error.message : output.trim();
 }
 
 function controlOf({ folder, name }: GatewayPlan): string {

@@ -11,7 +11,7 @@ import type { DemoLine, Fact, Subject } from './line.js';
 export const ATTACK_PACKETS = 64;
 const PAYLOAD_LEN = 100;
 /** How long counters may take to show what was sent. */
-const COUNT_MS_MAX = 1500;
+const COUNT_MS_MAX = 3000;
 /** After that nothing more may come. */
 const QUIET_MS = 60;
 const POLL_MS = 10;

@@ -1,0 +1,67 @@
+/**
+ * Builds the addon from a copy of the crates in which a check is missing. The copy and what cargo
+ * makes of it stay in .cache/, so that each build compiles what a mutation touches and no more.
+ */
+
+import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join, relative } from 'node:path';
+import { run } from '../../lab/command.ts';
+import { repositoryRoot } from '../../lab/registry.ts';
+import type { Edit } from './mutations.ts';
+
+const folder = join(repositoryRoot, '.cache/demo-mutations');
+const copy = join(folder, 'source');
+const BUILD_MS_MAX = 900_000;
+
+/** Every file that cargo reads, from the root of the repository. */
+function sourceFiles(root: string): ReadonlySet<string> {
+  const inCrates = readdirSync(join(root, 'crates'), { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => relative(root, join(entry.parentPath, entry.name)));
+  return new Set([...inCrates, 'Cargo.toml', 'Cargo.lock', 'rust-toolchain.toml']);
+}
+
+/** Makes the copy equal to the repository, but for the edits; a file that is equal is not touched. */
+function writeCopy(edits: readonly Edit[]): void {
+  const wanted = sourceFiles(repositoryRoot);
+  mkdirSync(join(copy, 'crates'), { recursive: true });
+  for (const path of sourceFiles(copy)) if (!wanted.has(path)) rmSync(join(copy, path));
+  for (const path of wanted) {
+    let text = readFileSync(join(repositoryRoot, path), 'utf8');
+    for (const edit of edits.filter(({ file }) => file === path)) text = edited(text, edit);
+    if (text === textOf(join(copy, path))) continue;
+    mkdirSync(dirname(join(copy, path)), { recursive: true });
+    writeFileSync(join(copy, path), text);
+  }
+}
+
+function edited(text: string, edit: Edit): string {
+  const parts = text.split(edit.text);
+  if (parts.length !== 2) {
+    throw new Error(`${edit.file} has "${edit.text}" ${parts.length - 1} times, not once`);
+  }
+  return parts.join(edit.becomes);
+}
+
+function textOf(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return undefined;
+  }
+}
+
+/** Builds the addon with these edits and returns its path. */
+export async function buildAddon(edits: readonly Edit[]): Promise<string> {
+  writeCopy(edits);
+  await run(['cargo', 'build', '--package', 'ipsec-napi', '--lib', '--locked', '--quiet'], {
+    cwd: copy,
+    env: { CARGO_TARGET_DIR: join(folder, 'target'), CARGO_PROFILE_DEV_DEBUG: '0' },
+    timeoutMs: BUILD_MS_MAX,
+  });
+  const addon = join(folder, 'mutated.node');
+  // A new file: the old one may be mapped still.
+  rmSync(addon, { force: true });
+  copyFileSync(join(folder, 'target/debug/libipsec_napi.so'), addon);
+  return addon;
+}

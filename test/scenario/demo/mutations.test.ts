@@ -1,0 +1,47 @@
+import { beforeAll, expect, it } from 'vitest';
+import { describeWith } from '../../lab/describe-with.ts';
+import { buildAddon } from './mutated-addon.ts';
+import { MUTATIONS } from './mutations.ts';
+import { failedSubjects, runDemo } from './run-demo.ts';
+
+/** The first build compiles every dependency. */
+const FIRST_BUILD_MS_MAX = 900_000;
+const MUTATION_MS_MAX = 300_000;
+
+const seconds = (since: number): string => `${((performance.now() - since) / 1000).toFixed(1)} s`;
+
+async function timed<T>(what: string, work: Promise<T>): Promise<T> {
+  const since = performance.now();
+  const result = await work;
+  process.stderr.write(`${what}: ${seconds(since)}\n`);
+  return result;
+}
+
+// Only where a missing check makes the demo fail does its passing say anything.
+describeWith(['namespaces'], 'the demo', () => {
+  let unchanged = '';
+  beforeAll(async () => {
+    unchanged = await timed('first build', buildAddon([]));
+  }, FIRST_BUILD_MS_MAX);
+
+  it(
+    'passes with the checks as they are',
+    async () => {
+      const run = await timed('unchanged', runDemo(unchanged));
+      expect(failedSubjects(run), run.output).toEqual([]);
+      expect(run.status).toBe(0);
+    },
+    MUTATION_MS_MAX,
+  );
+
+  it.each(MUTATIONS)(
+    'fails without $name',
+    async ({ name, edits, fails }) => {
+      const addon = await timed(`${name}: build`, buildAddon(edits));
+      const run = await timed(`${name}: demo`, runDemo(addon));
+      expect(failedSubjects(run), run.output).toEqual(fails);
+      expect(run.status).toBe(1);
+    },
+    MUTATION_MS_MAX,
+  );
+});

@@ -1,0 +1,71 @@
+/** Runs `ipsec-node demo` as a user does, and reads what it says as JSON. */
+
+import { readdirSync, readFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { Program } from '../../lab/command.ts';
+import { repositoryRoot } from '../../lab/registry.ts';
+
+export const DEMO = [process.execPath, `${repositoryRoot}/packages/ipsec-node/dist/cli/main.js`];
+/** The demo alone; it is done in about six seconds on two processors. */
+export const DEMO_MS_MAX = 90_000;
+
+export interface DemoRun {
+  readonly status: number;
+  readonly lines: readonly DemoLine[];
+  readonly output: string;
+}
+
+export interface DemoLine {
+  readonly subject: string;
+  readonly ok: boolean;
+  readonly found: string;
+}
+
+/** With another build of the addon where one is given. */
+export async function runDemo(addon?: string): Promise<DemoRun> {
+  await using program = startDemo(addon);
+  const timer = setTimeout(() => program.signal('SIGTERM'), DEMO_MS_MAX);
+  const status = await program.exited;
+  clearTimeout(timer);
+  const output = `${program.stdout}${program.stderr}`;
+  return { status, output, lines: program.stdout.split('\n').flatMap(demoLine) };
+}
+
+export function startDemo(addon?: string): Program {
+  const env = addon === undefined ? {} : { NAPI_RS_NATIVE_LIBRARY_PATH: addon };
+  return new Program([...DEMO, 'demo', '--json'], { env });
+}
+
+/** Subjects with a line that is not as it has to be, each once. */
+export function failedSubjects({ lines }: DemoRun): readonly string[] {
+  return [...new Set(lines.filter(({ ok }) => !ok).map(({ subject }) => subject))];
+}
+
+function demoLine(text: string): readonly DemoLine[] {
+  if (!text.startsWith('{"subject"')) return [];
+  const line: unknown = JSON.parse(text);
+  if (typeof line !== 'object' || line === null) return [];
+  if (!('subject' in line) || !('ok' in line) || !('found' in line)) return [];
+  const { subject, ok, found } = line;
+  return [{ subject: String(subject), ok: ok === true, found: String(found) }];
+}
+
+/** Whatever a demo could leave: its processes, its folders, links of this namespace. */
+export function remains(): readonly string[] {
+  const processes = readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .filter((pid) => /dist\/demo\/agent\.js|ipsec-node-demo-/.test(commandLine(pid)))
+    .map((pid) => `process ${pid}: ${commandLine(pid)}`);
+  const folders = readdirSync(tmpdir()).filter((name) => name.startsWith('ipsec-node-demo-'));
+  const links = readFileSync('/proc/self/net/dev', 'utf8').matchAll(/^\s*(\S+):/gm);
+  return [...processes, ...folders, ...[...links].map(([, name]) => `link ${name}`)].toSorted();
+}
+
+function commandLine(pid: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
+  } catch {
+    // It ended in between.
+    return '';
+  }
+}
