@@ -8,6 +8,9 @@ import { type CapturedPacket, readPcap } from './pcap.ts';
 import { requirePeer } from './peer.ts';
 import { recordFolder } from './registry.ts';
 
+/** How long a packet may stay in the kernel's buffer before the recorder has it. */
+const SETTLE_MS = { tcpdump: 150, dumpcap: 600 };
+
 /** As tcpdump says it, and as dumpcap does. */
 const DROPPED = /(\d+) packets dropped by kernel|dropped on interface \S+: \d+\/(\d+)/;
 
@@ -23,12 +26,16 @@ function nextPath(label: string): string {
   return `${folder}/${count}-${label}.pcap`;
 }
 
+function mustBeDumpcap(): boolean {
+  return readFileSync('/proc/self/setgroups', 'utf8').trim() === 'deny';
+}
+
 /**
  * In a user namespace without setgroups(2) tcpdump ends, as it insists on changing its groups; then
  * dumpcap of the tshark package takes its place.
  */
 function recorder(device: string, path: string, filter: string): string[] {
-  if (readFileSync('/proc/self/setgroups', 'utf8').trim() === 'deny') {
+  if (mustBeDumpcap()) {
     requirePeer('tshark');
     const words = filter === '' ? [] : ['-f', filter];
     return ['dumpcap', '-P', '-q', '-p', '-i', device, ...words, '-w', path];
@@ -58,7 +65,9 @@ export class Capture {
 
   /** Stops after what is on its way has been written, and reads the file. */
   async stop(): Promise<readonly CapturedPacket[]> {
-    await new Promise((resolve) => setTimeout(resolve, 150));
+    // dumpcap takes what came every 250 ms, and at its end leaves what it has not taken.
+    const settleMs = mustBeDumpcap() ? SETTLE_MS.dumpcap : SETTLE_MS.tcpdump;
+    await new Promise((resolve) => setTimeout(resolve, settleMs));
     await this.program.stop('SIGINT');
     const dropped = this.program.stderr
       .match(DROPPED)
