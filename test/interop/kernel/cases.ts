@@ -84,7 +84,9 @@ class Agent {
     this.program.write(`${JSON.stringify(command)}\n`);
     const answer = await this.#answer(ANSWER_MS);
     const error = answer.get('error');
-    if (error !== undefined) throw new Error(`${String(command['do'])}: ${String(error)}`);
+    if (error !== undefined) {
+      throw new Error(`${JSON.stringify(command['do'])}: ${JSON.stringify(error)}`);
+    }
     return answer;
   }
 
