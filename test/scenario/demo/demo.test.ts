@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { describeWith } from '../../lab/describe-with.ts';
-import { DEMO, failedSubjects, remains, runDemo, startDemo } from './run-demo.ts';
+import { DEMO, failures, remains, runDemo, startDemo } from './run-demo.ts';
 
 const SUBJECTS = [
   'link',
@@ -24,7 +24,7 @@ describeWith(['namespaces'], 'the demo', () => {
   it.each(['first', 'second'])('passes and leaves nothing, the %s time', async () => {
     const before = remains();
     const run = await runDemo();
-    expect(failedSubjects(run), run.output).toEqual([]);
+    expect(failures(run), run.output).toEqual({});
     expect([...new Set(run.lines.map(({ subject }) => subject))]).toEqual(SUBJECTS);
     expect(run.status).toBe(0);
     expect(remains()).toEqual(before);

@@ -2,7 +2,7 @@ import { beforeAll, expect, it } from 'vitest';
 import { describeWith } from '../../lab/describe-with.ts';
 import { buildAddon } from './mutated-addon.ts';
 import { MUTATIONS } from './mutations.ts';
-import { failedSubjects, runDemo } from './run-demo.ts';
+import { failures, runDemo } from './run-demo.ts';
 
 /** The first build compiles every dependency. */
 const FIRST_BUILD_MS_MAX = 900_000;
@@ -28,7 +28,7 @@ describeWith(['namespaces'], 'the demo', () => {
     'passes with the checks as they are',
     async () => {
       const run = await timed('unchanged', runDemo(unchanged));
-      expect(failedSubjects(run), run.output).toEqual([]);
+      expect(failures(run), run.output).toEqual({});
       expect(run.status).toBe(0);
     },
     MUTATION_MS_MAX,
@@ -39,7 +39,7 @@ describeWith(['namespaces'], 'the demo', () => {
     async ({ name, edits, fails }) => {
       const addon = await timed(`${name}: build`, buildAddon(edits));
       const run = await timed(`${name}: demo`, runDemo(addon));
-      expect(failedSubjects(run), run.output).toEqual(fails);
+      expect(failures(run), run.output).toEqual(fails);
       expect(run.status).toBe(1);
     },
     MUTATION_MS_MAX,

@@ -36,9 +36,11 @@ export function startDemo(addon?: string): Program {
   return new Program([...DEMO, 'demo', '--json'], { env });
 }
 
-/** Subjects with a line that is not as it has to be, each once. */
-export function failedSubjects({ lines }: DemoRun): readonly string[] {
-  return [...new Set(lines.filter(({ ok }) => !ok).map(({ subject }) => subject))];
+/** How many lines are not as they have to be, by subject. */
+export function failures({ lines }: DemoRun): Readonly<Record<string, number>> {
+  const counts: Record<string, number> = {};
+  for (const { subject, ok } of lines) if (!ok) counts[subject] = (counts[subject] ?? 0) + 1;
+  return counts;
 }
 
 function demoLine(text: string): readonly DemoLine[] {

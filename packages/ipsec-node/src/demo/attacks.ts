@@ -22,7 +22,7 @@ const COUNT = ATTACK_PACKETS;
  * How far ahead of gateway A's own numbers the dishonest peer's are: what gateway A sends afterwards
  * has to meet neither these numbers nor the left edge of the window.
  */
-const AHEAD = 256n;
+const AHEAD = 128n;
 const FALSE_SOURCE = '203.0.113.9';
 
 /** Packets are changed while the originals are held back, which arrive afterwards. */

@@ -35,7 +35,9 @@ export async function runDemo(
     if (isAllowed(USER_NAMESPACE)) return inUserNamespace(asJson);
     throw new ResourceError(
       'IPSEC_ERR_PRIVILEGE_MISSING',
-      'The demo needs network namespaces: run it as root, or allow unprivileged user namespaces.',
+      'The demo needs network namespaces: run it as root, or allow unprivileged user ' +
+        'namespaces (sysctl kernel.unprivileged_userns_clone=1, on Ubuntu also ' +
+        'kernel.apparmor_restrict_unprivileged_userns=0).',
       { fields: { adviceInMessage: true } },
     );
   }
@@ -72,7 +74,8 @@ async function inUserNamespace(asJson: boolean): Promise<ExitCode> {
   for (const signal of SIGNALS) process.on(signal, stop);
   const code = await new Promise<number | null>((resolve) => {
     child.once('error', () => resolve(null));
-    child.once('close', resolve);
+    // Not 'close': after a disconnect from this side it does not come.
+    child.once('exit', resolve);
   });
   for (const signal of SIGNALS) process.off(signal, stop);
   return code === 0 ? EXIT.success : EXIT.failure;
