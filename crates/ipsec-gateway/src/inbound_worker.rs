@@ -1,7 +1,7 @@
 //! Network to TUN: one receive, runs by SPI, one window move a run, pieces of one stream in one write.
 
 use crate::event::{AuditLimiter, Event, EventSender, IkeDatagram};
-use crate::limits::INBOUND_BUFFER_LEN;
+use crate::limits::{INBOUND_BUFFER_LEN, RECEIVES_PER_FLUSH};
 use crate::sockets::Sockets;
 use crate::worker::{Flow, Worker};
 use ipsec_datapath::coalesce::{Coalescer, Piece};
@@ -79,7 +79,7 @@ impl<T: TunQueue, N: NetworkQueue> InboundWorker<T, N> {
                 audit: AuditLimiter::default(),
                 port,
             },
-            buffer: vec![0; INBOUND_BUFFER_LEN].into(),
+            buffer: vec![0; INBOUND_BUFFER_LEN * RECEIVES_PER_FLUSH].into(),
         }
     }
 }
@@ -156,7 +156,10 @@ impl State {
         }
         self.counters.count(Counter::NetworkReceives, 1);
         self.counters.count(Counter::NetworkDatagrams, datagrams);
-        // Nothing is held back for a later receive.
+    }
+
+    /// Writes what is still being coalesced: nothing is held back when a turn ends.
+    fn flush(&mut self, buffer: &mut [u8], tun: &mut impl TunQueue) {
         let Self {
             coalescer,
             parts,
@@ -369,16 +372,23 @@ impl<T: TunQueue + 'static, N: NetworkQueue + 'static> Worker for InboundWorker<
         let mut any = false;
         for (socket, is_udp) in sockets.each_mut() {
             let Some(socket) = socket else { continue };
-            match socket.receive(buffer) {
-                Ok(Some(received)) => {
-                    any = true;
-                    state.receive(&received, is_udp, buffer, tun, now_ms);
+            // A super-packet of 47 segments travels as 44 and 3: what is already there is taken
+            // before the pieces are written, so that it is one write again.
+            for index in 0..RECEIVES_PER_FLUSH {
+                let at = index * INBOUND_BUFFER_LEN;
+                match socket.receive(&mut buffer[at..at + INBOUND_BUFFER_LEN]) {
+                    Ok(Some(mut received)) => {
+                        any = true;
+                        received.start += at;
+                        state.receive(&received, is_udp, buffer, tun, now_ms);
+                    }
+                    Ok(None) => break,
+                    // An ICMP error of an earlier send is reported here and is a hint at most.
+                    Err(error) if is_transient(&error) => any = true,
+                    Err(error) => return Err(error),
                 }
-                Ok(None) => {}
-                // An ICMP error of an earlier send is reported here and is a hint at most.
-                Err(error) if is_transient(&error) => any = true,
-                Err(error) => return Err(error),
             }
+            state.flush(buffer, tun);
         }
         Ok(any)
     }

@@ -9,6 +9,9 @@ pub(crate) const YIELDS_BEFORE_SLEEP: usize = 3;
 pub(crate) const OUTBOUND_ARENA_LEN: usize = 512 * 1024;
 /// One merged receive.
 pub(crate) const INBOUND_BUFFER_LEN: usize = 64 * 1024 + 512;
+/// Receives whose packets are coalesced together, if they are already there: two super-packets in
+/// two parts each. More would leave the processor's cache before they are written.
+pub(crate) const RECEIVES_PER_FLUSH: usize = 4;
 /// Smallest segment that a read is laid out for; smaller ones are moved.
 pub(crate) const LAYOUT_SEGMENT_LEN_MIN: usize = 256;
 /// Events waiting for the control plane; more are counted as lost.

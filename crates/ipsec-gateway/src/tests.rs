@@ -345,3 +345,24 @@ fn an_unknown_spi_is_counted_and_audited_within_limits() {
     let events = inn.events.receive().unwrap();
     assert_eq!(events.len(), 10);
 }
+
+#[test]
+fn what_came_in_two_receives_is_written_at_once_where_both_are_there() {
+    let mut out = out(view(1, Action::Protect, vec![outbound_sa(0x101)]));
+    let tcp = ReadOffload::Tcp { segment_len: MSS };
+    let packet = super_packet(47 * MSS);
+    let sent = send(&mut out, packet.clone(), tcp);
+    let (bytes, len, _) = &sent[0];
+    let mut inn = inn(&[0x101]);
+    // As the kernel's limit of 64 KiB a send makes it: 44 and 3.
+    for part in bytes.chunks(44 * len) {
+        inn.network
+            .send
+            .send((part.to_vec(), *len, from_peer()))
+            .unwrap();
+    }
+    assert!(inn.worker.turn(0).unwrap());
+    let written: Vec<_> = inn.tun.receive.try_iter().collect();
+    assert_eq!(written.len(), 1);
+    assert_eq!(written[0].0, packet);
+}

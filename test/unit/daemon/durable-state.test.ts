@@ -139,9 +139,9 @@ describe('durable state', () => {
     expect(await state.raise(outbound().id, 1_000_000n, 1_000_010n)).toBe(
       1_000_000n + OUTBOUND_BLOCK,
     );
-    expect(await state.raise(inbound().id, 60n, 80n)).toBe(80n);
-    expect(await state.raise(inbound().id, 60n, 70n)).toBe(80n);
-    expect(fileUpTo('inbound')).toBe('80');
+    expect(await state.raise(inbound().id, 4060n, 5080n)).toBe(5080n);
+    expect(await state.raise(inbound().id, 4060n, 5070n)).toBe(5080n);
+    expect(fileUpTo('inbound')).toBe('5080');
   });
 
   it('writes once for many who ask at one time', async () => {

@@ -140,7 +140,7 @@ impl InboundSa {
 }
 
 /// A burst of this many packets needs no disk: a TCP slow start's first round trips.
-pub const RESERVATION_AHEAD_MIN: u64 = 1 << 10;
+pub const RESERVATION_AHEAD_MIN: u64 = 1 << 12;
 /// Two seconds at half a million packets a second.
 pub const RESERVATION_AHEAD_MAX: u64 = 1 << 20;
 /// A question that was not answered for so long is asked again.
