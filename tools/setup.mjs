@@ -199,7 +199,9 @@ async function installPackages() {
     'npm',
     ['package-lock.json'],
     () => existsSync(mark),
-    () => step('npm packages', ['npm', 'ci', '--no-audit', '--no-fund']),
+    // Not `npm ci`: a lock file made where a registry lacks the optional packages of other platforms
+    // does not name them, and `ci` refuses that. This installs what the lock names and leaves it.
+    () => step('npm packages', ['npm', 'install', '--no-save', '--no-audit', '--no-fund']),
   );
 }
 
