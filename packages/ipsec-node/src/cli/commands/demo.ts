@@ -2,6 +2,7 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { ResourceError } from '../../errors.js';
 import { playDemo } from '../../demo/demo.js';
+import { PLACES } from '../../demo/laboratory.js';
 import type { DemoLine, Subject } from '../../demo/line.js';
 import { EXIT, type ExitCode } from '../refusal.js';
 import { json, oneLine, paint } from '../render.js';
@@ -110,9 +111,10 @@ async function show(
 function head(terminal: Terminal): string {
   const wire = paint(terminal, 'red', '─── wire ───');
   const dim = (text: string): string => paint(terminal, 'dim', text);
+  const gateway = (name: string): string => paint(terminal, 'bold', `gateway ${name}`);
   return (
-    `\n  host A ${dim('10.1.0.2')} ── ${paint(terminal, 'bold', 'gateway A')} ${dim('192.0.2.1')} ` +
-    `${wire} ${dim('198.51.100.1')} ${paint(terminal, 'bold', 'gateway B')} ── host B ${dim('10.2.0.2')}\n\n`
+    `\n  host A ${dim(PLACES.hostA)} ── ${gateway('A')} ${dim(PLACES.gatewayA)} ${wire} ` +
+    `${dim(PLACES.gatewayB)} ${gateway('B')} ── host B ${dim(PLACES.hostB)}\n\n`
   );
 }
 
