@@ -84,6 +84,17 @@ describe('up', () => {
     expect(existsSync(site.control)).toBe(false);
   });
 
+  it('gives the fault as the reason where the stop after it cannot be whole', async () => {
+    const { result } = await started();
+    dataplane.deleteSa = () => Promise.reject(new Error('the worker is gone'));
+    dataplane.inject({ kind: 'fault', worker: 'ipsec-out', reason: 'the interface is gone' });
+    const { exitCode, err } = await result;
+    expect(exitCode).toBe(1);
+    expect(err).toContain('reason="the interface is gone"');
+    expect(err).toContain('A step of the stop failed; the rest goes on.');
+    expect(err).toMatch(/The gateway is stopped\. guard=stays\n$/);
+  });
+
   it('prints JSON for machines', async () => {
     const { ready, raise, result } = await started('--json');
     expect(JSON.parse(ready)).toMatchObject({

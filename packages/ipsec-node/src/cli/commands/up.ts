@@ -65,7 +65,12 @@ async function up(context: CliContext, options: UpOptions): Promise<ExitCode> {
     }
     await reportReady(log);
     const exitCode = await stop.requested;
-    await gateway.close();
+    try {
+      await gateway.close();
+    } catch (error) {
+      // After a fault not every step can succeed: each that did not is in the log, and why it ends.
+      if (exitCode === EXIT.success) throw error;
+    }
     log.info('The gateway is stopped.', {
       guard: gateway.config.gateway.onStop === 'guard' ? 'stays' : 'removed',
     });
