@@ -237,7 +237,10 @@ def datagrams(source, destination, port, size, count, marker, wait_ms):
     sender.settimeout(int(wait_ms) / 1000)
     payload = (marker.encode() * (int(size) // len(marker) + 1))[: int(size)]
     back, refused = 0, 0
-    for _ in range(int(count)):
+    for number in range(int(count)):
+        # What the queue of an interface takes at once.
+        if number % 100 == 99:
+            time.sleep(0.005)
         try:
             sender.sendto(payload, (destination, int(port)))
         except OSError:
