@@ -32,9 +32,9 @@ describeWith(
         module: `${repositoryRoot}/test/interop/kernel/cases.ts`,
         names: ORDER,
         caseTimeoutMs: 300_000,
-        timeoutMs: 580_000,
+        timeoutMs: 880_000,
       });
-    }, 600_000);
+    }, 900_000);
 
     describe('takes what we send, and we what it sends', () => {
       it.each(MATRIX.map((link) => [link.name, link] as const))('%s', (_name, link) => {

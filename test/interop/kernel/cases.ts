@@ -114,13 +114,12 @@ interface Bench {
   readonly namespaces: Readonly<Record<End, Namespace>>;
   readonly agents: Readonly<Record<End, Agent>>;
   readonly gateway: Program;
-  /** `ipsec-node counters --watch`: a start of Node for each question would take seconds. */
-  readonly counters: Program;
   /** The file of the gateway. */
   readonly file: string;
 }
 
 let bench: Bench | undefined;
+let watched: Program | undefined;
 
 function running(): Bench {
   if (bench === undefined) throw new Error('nothing was started');
@@ -163,8 +162,7 @@ async function start(): Promise<unknown> {
     kernel: await Agent.start(kernel, ['encapsulation']),
   };
   await gateway.output(/^ready:/m, START_MS);
-  const counters = ours.spawn(commandLine(['counters', '--all', '--watch', '0.5'], file));
-  bench = { namespaces: { ours, kernel }, agents, gateway, counters, file };
+  bench = { namespaces: { ours, kernel }, agents, gateway, file };
   return { release: release(), ready: gateway.stdout };
 }
 
@@ -205,11 +203,19 @@ async function crossLink(link: Link): Promise<LinkFindings> {
   return { toKernel, toOurs, pingAnswered, kernelErrors };
 }
 
+/** `ipsec-node counters --watch`: a start of Node for each question would take seconds. */
+function counters(): Program {
+  const { namespaces, file } = running();
+  const words = ['counters', '--all', '--watch', '0.5'];
+  watched ??= namespaces.ours.spawn(commandLine(words, file));
+  return watched;
+}
+
 /** Packets that our gateway refused, by reason, as they stand now. */
 async function ourDrops(): Promise<ReadonlyMap<string, number>> {
-  const { counters } = running();
+  const program = counters();
   // The next answer may have been under way already; the one after it was asked for since.
-  const line = await counters.line(counters.stdout.split('\n').length + 1, START_MS);
+  const line = await program.line(program.stdout.split('\n').length + 1, START_MS);
   return numbersOf(fieldsOf(line).get('drops'));
 }
 
@@ -245,6 +251,7 @@ async function kernelStates(): Promise<Record<string, KernelState>> {
 }
 
 async function after(): Promise<Aftermath> {
+  counters();
   return {
     ourSas: await ourSas(),
     ourDrops: rises(new Map(), await ourDrops()),
@@ -412,7 +419,7 @@ async function marks(): Promise<MarkFindings> {
 
 async function stop(): Promise<unknown> {
   const { gateway } = running();
-  await running().counters.stop('SIGKILL');
+  await watched?.stop('SIGKILL');
   const status = await gateway.stop('SIGTERM', 60_000);
   return { status, log: gateway.stderr };
 }
