@@ -10,7 +10,7 @@ import type { Terminal } from '../terminal.js';
 
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 const SUBJECT_WIDTH = 17;
-const DID_WIDTH = 45;
+const DID_WIDTH = 47;
 
 /** What has a namespace of its own for links and, where that needs it, for users. */
 const NAMESPACE = ['unshare', '--net'] as const;
