@@ -171,7 +171,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
         this.emit('firstUse', event);
         break;
       case 'guard':
-        log.warn('The guard was disturbed and put back.', { what: event.what });
+        log.warn('The guard was disturbed.', { what: event.what });
         this.emit('guard', event);
         break;
       case 'fault':
