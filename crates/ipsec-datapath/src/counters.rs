@@ -27,6 +27,9 @@ counters! {
     TunReads = "tun_reads";
     /// IP packets read from the TUN, segments counted one by one.
     TunPacketsRead = "tun_packets_read";
+    /// Packets of link scope that the kernel itself puts on every interface (multicast listener
+    /// reports, router solicitations): there is no link behind the TUN, so they go nowhere.
+    TunLinkScope = "tun_link_scope";
     /// Writes to the TUN.
     TunWrites = "tun_writes";
     /// IP packets written to the TUN, pieces counted one by one.

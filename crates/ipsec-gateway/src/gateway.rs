@@ -593,6 +593,8 @@ fn configure_link(options: &GatewayOptions, notes: &mut Vec<String>) -> Result<(
     // Neighbours and routers there are none behind it: without a link-local address the kernel asks
     // for none. A kernel without IPv6 has no such setting.
     let _ = host::sysctl::write(&format!("net.ipv6.conf.{name}.addr_gen_mode"), "1");
+    // A router advertisement out of a tunnel is nobody's router.
+    let _ = host::sysctl::write(&format!("net.ipv6.conf.{name}.accept_ra"), "0");
     host::link::set_mtu(name, options.boundary.mtu)?;
     host::link::set_txqueuelen(name, TUN_QUEUE_PACKETS)?;
     host::link::set_up(name)?;

@@ -109,6 +109,9 @@ impl<T: TunQueue, N: NetworkQueue> OutboundWorker<T, N> {
             Err(_) => return self.refuse(DropReason::MalformedOutbound, 1, None, now_ms),
         };
         let key = head.flow_key();
+        if is_link_scope(&key) {
+            return self.counters.count(Counter::TunLinkScope, 1);
+        }
         let index = match self.outbound.decide(&key, &self.counters) {
             Decision::Protect(index) => index as usize,
             Decision::Acquire(entry) => {
@@ -333,6 +336,16 @@ impl<T: TunQueue + 'static, N: NetworkQueue + 'static> Worker for OutboundWorker
 
     fn wait_for<'a>(&'a self, fds: &mut Vec<BorrowedFd<'a>>) {
         fds.push(self.tun.as_fd());
+    }
+}
+
+/// Multicast that no router forwards: ff02::/16 (RFC 4291 section 2.7), 224.0.0.0/24 (RFC 5771
+/// section 4). On a TUN only the kernel's own housekeeping has such destinations.
+fn is_link_scope(key: &FlowKey) -> bool {
+    if key.is_v6 {
+        key.destination >> 112 == 0xff02
+    } else {
+        key.destination >> 8 == 0xe0_00_00
     }
 }
 

@@ -366,3 +366,24 @@ fn what_came_in_two_receives_is_written_at_once_where_both_are_there() {
     assert_eq!(written.len(), 1);
     assert_eq!(written[0].0, packet);
 }
+
+#[test]
+fn the_kernels_own_housekeeping_on_the_tun_is_no_refusal() {
+    let mut out = out(view(1, Action::Protect, vec![outbound_sa(0x101)]));
+    // A router solicitation from the unspecified address to all routers, ff02::2.
+    let mut packet = vec![0; 48];
+    packet[0] = 0x60;
+    packet[5] = 8;
+    packet[6] = 58;
+    packet[7] = 255;
+    packet[24..26].copy_from_slice(&[0xff, 0x02]);
+    packet[39] = 2;
+    packet[40] = 133;
+    assert!(send(&mut out, packet, ReadOffload::None).is_empty());
+    assert_eq!(out.counters.value(Counter::TunLinkScope), 1);
+    assert!(
+        DropReason::ALL
+            .iter()
+            .all(|reason| out.counters.dropped(*reason) == 0)
+    );
+}
