@@ -17,7 +17,11 @@ import { hostSecretSource } from './config/secret-source.js';
 import { requireGatewayPrivileges } from './daemon/host/capabilities.js';
 import { openControlSocket, requireFreeControlSocket } from './daemon/control-socket.js';
 import { Daemon, type DaemonEvents } from './daemon/daemon.js';
-import { hostInterfaceSides, interfaceMtu } from './daemon/host/interface-sides.js';
+import {
+  hostInterfaceSides,
+  interfaceMtu,
+  protectedNetworks,
+} from './daemon/host/interface-sides.js';
 import type {
   CountersSnapshot,
   GatewayStatus,
@@ -220,7 +224,7 @@ export function dataplaneOptionsOf(config: GatewayConfig): DataplaneOptions {
   const peers = config.associations.map(({ remote }) => remote);
   const sides = named
     ? { unprotected: gateway.unprotected ?? [], protected: gateway.protected ?? [] }
-    : hostInterfaceSides(peers, gateway.interface.name);
+    : hostInterfaceSides(peers, gateway.interface.name, protectedNetworks(compileSpd(config, 1)));
   const mtus = sides.unprotected.flatMap((name) => interfaceMtu(name) ?? []);
   return {
     gateway: gateway.name,

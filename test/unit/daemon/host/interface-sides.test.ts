@@ -45,6 +45,20 @@ describe('interface sides', () => {
     });
   });
 
+  it('takes for inside what leads to a network that policy calls local, and no other', () => {
+    const routes = [...parseIpv4Routes(V4), ...parseIpv6Routes(V6)];
+    // wan1 has no default route yet; the day it gets one it must not count as inside.
+    const lan = { family: 4 as const, first: 0x0a010200n, last: 0x0a0102ffn };
+    expect(interfaceSides(routes, INTERFACES, [], 'ipsec0', [lan])).toEqual({
+      unprotected: ['eth0', 'wan1', 'eth2'],
+      protected: ['eth1'],
+    });
+    expect(interfaceSides(routes, INTERFACES, [], 'ipsec0', [])).toEqual({
+      unprotected: ['eth0', 'eth1', 'wan1', 'eth2'],
+      protected: [],
+    });
+  });
+
   it('takes the most specific route to a peer', () => {
     const routes = parseIpv4Routes(V4).filter((route) => route.destination.first !== 0n);
     expect(interfaceSides(routes, INTERFACES, ['10.1.2.3'], 'ipsec0').unprotected).toEqual([

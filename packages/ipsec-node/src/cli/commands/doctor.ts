@@ -51,7 +51,7 @@ async function doctor({ terminal }: CliContext, options: DoctorOptions): Promise
 
 /** A gateway with the defaults of the file. */
 function usualSubject(): DoctorSubject {
-  const sides = hostInterfaceSides([], DEFAULTS.interfaceName.value);
+  const sides = hostInterfaceSides([], DEFAULTS.interfaceName.value, null);
   return {
     ports: [DEFAULTS.port.value],
     encapsulations: ['udp'],

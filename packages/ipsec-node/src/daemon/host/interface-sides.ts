@@ -1,6 +1,8 @@
 import { readFileSync } from 'node:fs';
-import { type AddressRange, rangeContains } from '../../net/address-range.js';
+import { type AddressRange, intersectRanges, rangeContains } from '../../net/address-range.js';
 import { maxAddress, parseIpAddress } from '../../net/ip-address.js';
+import { readSelector } from '../../spd/selector.js';
+import type { Spd } from '../../spd/spd.js';
 
 /** One route of a kernel table: where it leads and through which interface. */
 export interface Route {
@@ -49,10 +51,12 @@ export function parseIpv6Routes(text: string): readonly Route[] {
 }
 
 /**
- * Finds the sides where the file does not name them: unprotected is what has a default route or the
- * route to a peer, protected the rest.
+ * Finds the sides where the file does not name them. Outside is what has a default route or the
+ * route to a peer. Inside is what leads to a network that a PROTECT entry calls local; every other
+ * interface is outside as well, for the default route may move to it (docs/decisions/0022).
  *
- * With no unprotected interface found both lists are empty, and packets are judged by selectors
+ * `locals` is null where an entry's local side is any address: then all that is not outside is
+ * inside. With no outside interface found both lists are empty, and packets are judged by selectors
  * alone: a wrong side would be worse than none.
  */
 export function interfaceSides(
@@ -60,6 +64,7 @@ export function interfaceSides(
   interfaces: readonly string[],
   peers: readonly string[],
   tun: string,
+  locals: readonly AddressRange[] | null = null,
 ): InterfaceSides {
   const sided = interfaces.filter((name) => name !== 'lo' && name !== tun);
   const outside = new Set<string>();
@@ -68,9 +73,17 @@ export function interfaceSides(
     const route = bestRoute(routes, peer);
     if (route !== undefined) outside.add(route.interface);
   }
-  const unprotected = sided.filter((name) => outside.has(name));
-  if (unprotected.length === 0) return { unprotected: [], protected: [] };
-  return { unprotected, protected: sided.filter((name) => !outside.has(name)) };
+  if (!sided.some((name) => outside.has(name))) return { unprotected: [], protected: [] };
+  const leadsInside = (name: string): boolean =>
+    locals === null ||
+    routes.some(
+      (route) =>
+        route.interface === name &&
+        !isDefault(route) &&
+        locals.some((range) => intersectRanges(route.destination, range) !== null),
+    );
+  const inside = sided.filter((name) => !outside.has(name) && leadsInside(name));
+  return { unprotected: sided.filter((name) => !inside.includes(name)), protected: inside };
 }
 
 function isDefault({ destination }: Route): boolean {
@@ -89,12 +102,23 @@ function bestRoute(routes: readonly Route[], peer: string): Route | undefined {
 }
 
 /** The sides of this host's interfaces. */
-export function hostInterfaceSides(peers: readonly string[], tun: string): InterfaceSides {
+export function hostInterfaceSides(
+  peers: readonly string[],
+  tun: string,
+  locals: readonly AddressRange[] | null,
+): InterfaceSides {
   const routes = [
     ...parseIpv4Routes(readText('/proc/net/route')),
     ...parseIpv6Routes(readText('/proc/net/ipv6_route')),
   ];
-  return interfaceSides(routes, hostInterfaces(), peers, tun);
+  return interfaceSides(routes, hostInterfaces(), peers, tun, locals);
+}
+
+/** The local networks of the PROTECT entries of a policy; null where one speaks of any address. */
+export function protectedNetworks(spd: Spd): readonly AddressRange[] | null {
+  const entries = spd.entries.filter((entry) => entry.action === 'PROTECT' && !entry.builtin);
+  if (entries.some((entry) => entry.selector.local.length === 0)) return null;
+  return entries.flatMap((entry) => readSelector(entry.selector).local);
 }
 
 /** Names of this host's interfaces. */
