@@ -128,7 +128,7 @@ export const gatewayShape = {
   ),
   unprotected: optional(interfaceNames(isInterfaceName), {
     description:
-      'Interfaces on the outer side of the boundary. Absent: those with a default route or a route to a peer.',
+      'Interfaces on the outer side of the boundary. Absent: all that are not inside.',
     accepted: INTERFACE_ACCEPTED,
   }),
   protected: optional(interfaceNames(isInterfaceName), {
