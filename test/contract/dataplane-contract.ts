@@ -260,12 +260,20 @@ export function runDataplaneContract(
     describe('reserve', () => {
       beforeEach(opened);
 
-      it('raises a reservation and never lowers it', async () => {
+      it('raises an outbound reservation and never lowers it', async () => {
         await dataplane.addSa({ ...OUTBOUND, reservedUpTo: 100n });
         await dataplane.reserve(OUTBOUND.id, 200n);
         expect(await dataplane.querySad()).toMatchObject([{ reservedUpTo: 200n }]);
-        await dataplane.reserve(OUTBOUND.id, 150n);
+        expect(await dataplane.reserve(OUTBOUND.id, 150n)).toBe(200n);
         expect(await dataplane.querySad()).toMatchObject([{ reservedUpTo: 200n }]);
+      });
+
+      it('lowers an inbound bound, never below what was accepted', async () => {
+        await dataplane.addSa({ ...INBOUND, sequenceNumber: 7000n, reservedUpTo: 8000n });
+        expect(await dataplane.reserve(INBOUND.id, 7100n)).toBe(7100n);
+        expect(await dataplane.querySad()).toMatchObject([{ reservedUpTo: 7100n }]);
+        expect(await dataplane.reserve(INBOUND.id, 6000n)).toBe(7000n);
+        expect(await dataplane.reserve(INBOUND.id, 9000n)).toBe(9000n);
       });
 
       it('is refused for an SA without a reservation, and for none', async () => {

@@ -342,8 +342,10 @@ impl Gateway {
         }
     }
 
-    /// Confirms a durable reservation.
-    pub fn reserve(&mut self, outbound: bool, spi: u32, up_to: u64) -> Result<(), GatewayError> {
+    /// Sets the durable bound of an SA and returns the bound in force. Outbound it only rises: call
+    /// when the higher one is on disk. Inbound it may be lowered too, never below what was accepted:
+    /// then write the returned one to disk afterwards.
+    pub fn reserve(&mut self, outbound: bool, spi: u32, up_to: u64) -> Result<u64, GatewayError> {
         if outbound {
             let row = self.outbound_sas.iter().find(|row| row.sa.spi() == spi);
             let sequence = row.ok_or(GatewayError::NoSuchSa(spi))?.sa.sequence();
@@ -351,7 +353,7 @@ impl Gateway {
                 .reserved()
                 .ok_or(GatewayError::NoReservation(spi))?;
             sequence.confirm(up_to);
-            return Ok(());
+            return sequence.reserved().ok_or(GatewayError::NoReservation(spi));
         }
         let row = self
             .inbound_sas
@@ -361,13 +363,13 @@ impl Gateway {
             .reserved_up_to
             .as_mut()
             .ok_or(GatewayError::NoReservation(spi))?;
-        // Never lowered: an answer may come late.
-        *reserved = up_to.max(*reserved);
-        if self.inbound.send(InboundCommand::Confirm(spi, *reserved)) {
-            Ok(())
-        } else {
-            Err(GatewayError::Closed)
+        let (reply, answer) = reply_channel();
+        if !self.inbound.send(InboundCommand::Bound(spi, up_to, reply)) {
+            return Err(GatewayError::Closed);
         }
+        let bound = answer.recv().map_err(|_| GatewayError::Closed)?;
+        *reserved = bound.ok_or(GatewayError::NoSuchSa(spi))?;
+        Ok(*reserved)
     }
 
     /// A new peer endpoint. An inbound SA is found by its SPI alone, so for it nothing changes.

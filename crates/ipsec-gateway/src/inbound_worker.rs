@@ -28,8 +28,8 @@ pub(crate) enum InboundCommand {
     Add(Box<InboundSa>, Sender<bool>),
     /// Removes an SA; answers whether it was there.
     Remove(u32, Sender<bool>),
-    /// Numbers up to this are durably accounted for.
-    Confirm(u32, u64),
+    /// Sets the durable bound of an SA, never below what it has accepted; answers the bound in force.
+    Bound(u32, u64, Sender<Option<u64>>),
     /// Ends the thread.
     Stop,
 }
@@ -352,10 +352,12 @@ impl<T: TunQueue + 'static, N: NetworkQueue + 'static> Worker for InboundWorker<
             InboundCommand::Remove(spi, reply) => {
                 let _ = reply.send(self.state.sad.remove(spi).is_some());
             }
-            InboundCommand::Confirm(spi, up_to) => {
-                if let Some(sa) = self.state.sad.find(spi) {
-                    sa.confirm(up_to);
-                }
+            InboundCommand::Bound(spi, up_to, reply) => {
+                let bound = self.state.sad.find(spi).map(|sa| {
+                    sa.confirm(up_to.max(sa.right_edge()));
+                    up_to.max(sa.right_edge())
+                });
+                let _ = reply.send(bound);
             }
             InboundCommand::Stop => return Flow::Stop,
         }

@@ -7,8 +7,8 @@ use crate::errors::NativeError;
 use crate::events::forward;
 use crate::job::{Job, job};
 use crate::types::{
-    NativeCountersReply, NativeEvent, NativeFacts, NativeOpenReply, NativeOptions, NativeReply,
-    NativeSa, NativeSadReply, NativeSpdEntry,
+    NativeBoundReply, NativeCountersReply, NativeEvent, NativeFacts, NativeOpenReply,
+    NativeOptions, NativeReply, NativeSa, NativeSadReply, NativeSpdEntry,
 };
 use ipsec_gateway::{BoundaryOptions, EventReceiver, Gateway, GatewayOptions};
 use napi::bindgen_prelude::{AsyncTask, BigInt, Function, Uint8Array};
@@ -136,10 +136,32 @@ impl NativeGateway {
         })
     }
 
-    /// Confirms a durable reservation.
-    #[napi(ts_return_type = "Promise<NativeReply>")]
-    pub fn reserve(&self, outbound: bool, spi: u32, up_to: BigInt) -> AsyncTask<Job<NativeReply>> {
-        self.with(move |gateway| Ok(gateway.reserve(outbound, spi, unsigned(&up_to)?)?))
+    /// Sets the durable bound of an SA; the reply has the bound in force.
+    #[napi(ts_return_type = "Promise<NativeBoundReply>")]
+    pub fn reserve(
+        &self,
+        outbound: bool,
+        spi: u32,
+        up_to: BigInt,
+    ) -> AsyncTask<Job<NativeBoundReply>> {
+        let gateway = Arc::clone(&self.gateway);
+        job(move || {
+            let mut gateway = gateway.lock().unwrap_or_else(PoisonError::into_inner);
+            let bound = gateway
+                .as_mut()
+                .ok_or_else(NativeError::closed)
+                .and_then(|gateway| Ok(gateway.reserve(outbound, spi, unsigned(&up_to)?)?));
+            match bound {
+                Ok(bound) => NativeBoundReply {
+                    error: None,
+                    bound: Some(bound.into()),
+                },
+                Err(error) => NativeBoundReply {
+                    error: Some(error),
+                    bound: None,
+                },
+            }
+        })
     }
 
     /// A new peer endpoint.

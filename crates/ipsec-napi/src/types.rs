@@ -121,6 +121,14 @@ pub struct NativeReply {
 
 #[napi(object)]
 #[derive(Default)]
+pub struct NativeBoundReply {
+    pub error: Option<NativeError>,
+    /// The durable bound in force.
+    pub bound: Option<BigInt>,
+}
+
+#[napi(object)]
+#[derive(Default)]
 pub struct NativeOpenReply {
     pub error: Option<NativeError>,
     pub facts: Option<NativeFacts>,

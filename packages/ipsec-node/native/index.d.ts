@@ -20,8 +20,8 @@ export declare class NativeGateway {
   replaceSpd(version: number, entries: Array<NativeSpdEntry>): Promise<NativeReply>
   /** Adds one direction of an SA. */
   addSa(sa: NativeSa): Promise<NativeReply>
-  /** Confirms a durable reservation. */
-  reserve(outbound: boolean, spi: number, upTo: bigint): Promise<NativeReply>
+  /** Sets the durable bound of an SA; the reply has the bound in force. */
+  reserve(outbound: boolean, spi: number, upTo: bigint): Promise<NativeBoundReply>
   /** A new peer endpoint. */
   updateSa(outbound: boolean, spi: number, remote: string, remotePort: number): Promise<NativeReply>
   /** Removes an SA; the reply has its last state. */
@@ -107,6 +107,12 @@ export declare function installGuard(options: NativeOptions, entries: Array<Nati
 export interface NativeAddressRange {
   from: string
   to: string
+}
+
+export interface NativeBoundReply {
+  error?: NativeError
+  /** The durable bound in force. */
+  bound?: bigint
 }
 
 export interface NativeCountersReply {

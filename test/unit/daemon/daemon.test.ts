@@ -4,10 +4,14 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../../packages/ipsec-node/src/clock.js';
 import { Daemon } from '../../../packages/ipsec-node/src/daemon/daemon.js';
-import { OUTBOUND_BLOCK } from '../../../packages/ipsec-node/src/daemon/durable-state.js';
+import {
+  INBOUND_BLOCK,
+  OUTBOUND_BLOCK,
+} from '../../../packages/ipsec-node/src/daemon/durable-state.js';
 import { STATE_FILE_NAME } from '../../../packages/ipsec-node/src/daemon/state-file.js';
 import { MemoryDataplane } from '../../../packages/ipsec-node/src/dataplane/memory-dataplane.js';
 import type { LogRecord } from '../../../packages/ipsec-node/src/log.js';
+import { ManualClock } from './manual-clock.js';
 import { IN_SPI, OUT_SPI, sampleParts, SPD, startSample } from './sample.js';
 
 /** Writes down the order of the verbs, and fails where it is told to. */
@@ -108,6 +112,23 @@ describe('daemon', () => {
       .toBe(OUTBOUND_BLOCK * 2n);
     expect(upTo('outbound')).toBe(OUTBOUND_BLOCK * 2n);
     expect(dataplane.transmit(OUT_SPI, 1n)).toBe(1n);
+    await daemon.stop();
+  });
+
+  it('puts the bound of an idle peer near again, first in the datapath, then on disk', async () => {
+    const clock = new ManualClock();
+    const { daemon, dataplane } = await startSample(directory, clock);
+    dataplane.receive(IN_SPI, 5n);
+    expect(upTo('inbound')).toBe(INBOUND_BLOCK);
+    clock.advance(10_000);
+    await expect.poll(() => clock.pending).toBeGreaterThan(0);
+    expect(upTo('inbound')).toBe(INBOUND_BLOCK);
+    clock.advance(10_000);
+    await expect.poll(() => upTo('inbound')).toBe(5n + 64n);
+    // What lies beyond is refused until it is on disk again.
+    expect(dataplane.receive(IN_SPI, 70n)).toBe('replay_not_reserved');
+    await expect.poll(() => dataplane.receive(IN_SPI, 71n)).toBeNull();
+    expect(upTo('inbound')).toBeGreaterThanOrEqual(71n);
     await daemon.stop();
   });
 

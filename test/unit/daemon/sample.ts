@@ -104,9 +104,12 @@ export function sampleParts(
   };
 }
 
-export async function startSample(stateDirectory: string): Promise<Sample> {
-  const dataplane = new MemoryDataplane(systemClock);
+export async function startSample(
+  stateDirectory: string,
+  clock: Clock = systemClock,
+): Promise<Sample> {
+  const dataplane = new MemoryDataplane(clock);
   const logged: LogRecord[] = [];
-  const daemon = await Daemon.start(sampleParts(stateDirectory, dataplane, logged));
+  const daemon = await Daemon.start(sampleParts(stateDirectory, dataplane, logged, clock));
   return { daemon, dataplane, logged };
 }

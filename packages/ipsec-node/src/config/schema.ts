@@ -127,8 +127,7 @@ export const gatewayShape = {
     }),
   ),
   unprotected: optional(interfaceNames(isInterfaceName), {
-    description:
-      'Interfaces on the outer side of the boundary. Absent: all that are not inside.',
+    description: 'Interfaces on the outer side of the boundary. Absent: all that are not inside.',
     accepted: INTERFACE_ACCEPTED,
   }),
   protected: optional(interfaceNames(isInterfaceName), {

@@ -130,6 +130,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
       sa.key.fill(0);
       this.installed.push(sa);
     }
+    this.reservations?.watchIdle();
     this.state = 'running';
   }
 

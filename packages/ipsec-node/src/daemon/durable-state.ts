@@ -17,7 +17,7 @@ export const OUTBOUND_BLOCK = 2n ** 20n;
  * Inbound numbers reserved at the start. A crash costs the peer's next packets up to the ceiling,
  * so it is small; the datapath asks for more as the peer's rate shows (`reserveLow`).
  */
-export const INBOUND_BLOCK = 4096n;
+export const INBOUND_BLOCK = 1024n;
 const SEQUENCE_MAX_32 = 2n ** 32n - 1n;
 const SEQUENCE_MAX_64 = 2n ** 64n - 1n;
 
@@ -193,6 +193,20 @@ export class DurableState {
     await this.persist();
     // Read again: a later call may have raised it further before the write.
     return greatest(target, record.upTo);
+  }
+
+  /**
+   * Lowers the ceiling of an inbound SA to the bound that the datapath already keeps to, so that a
+   * crash costs a slow peer few packets. Never below where the SA began.
+   */
+  async lower(id: SaId, bound: bigint): Promise<void> {
+    const live = this.live.get(liveKeyOf(id));
+    const record = live && this.records.get(live.recordKey);
+    if (live === undefined || record === undefined) throw unknownSa(id);
+    const upTo = greatest(bound, live.floor);
+    if (id.direction === 'outbound' || upTo >= record.upTo) return;
+    this.records.set(live.recordKey, { ...record, upTo });
+    await this.persist();
   }
 
   /**

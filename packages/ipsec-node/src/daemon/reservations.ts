@@ -1,8 +1,12 @@
-import type { Clock } from '../clock.js';
+import type { Clock, Timer } from '../clock.js';
 import type { Dataplane, DataplaneEvent, SaId } from '../dataplane/dataplane.js';
 import type { Logger } from '../log.js';
 import type { DurableState } from './durable-state.js';
 
+/** How often the bounds of idle SAs are looked at. */
+const IDLE_LOOK_MS = 10_000;
+/** An inbound SA with fewer packets between two looks is idle, and its bound is put this far ahead. */
+const IDLE_AHEAD = 64n;
 /** How long a failed write is left alone before it is tried again. */
 export const RESERVE_RETRY_MS = 1000;
 
@@ -19,6 +23,11 @@ export class Reservations {
   private readonly wanted = new Map<string, ReserveLow>();
   private readonly running = new Set<Promise<void>>();
   private stopped = false;
+  /** SAs whose bound is being lowered: a request to raise it waits for that. */
+  private readonly lowering = new Set<string>();
+  /** Where each inbound SA stood at the last look. */
+  private lastSeen = new Map<string, bigint>();
+  private timer: Timer | undefined;
 
   constructor(
     private readonly state: DurableState,
@@ -30,12 +39,60 @@ export class Reservations {
   /** Takes a request of the datapath. */
   handleReserveLow(event: ReserveLow): void {
     if (this.stopped) return;
-    const key = `${event.id.direction} ${event.id.spi}`;
-    const underWay = this.wanted.has(key);
+    const key = keyOf(event.id);
+    const underWay = this.wanted.has(key) || this.lowering.has(key);
     this.wanted.set(key, event);
-    if (underWay) return;
-    const run = this.raise(key).finally(() => this.running.delete(run));
-    this.running.add(run);
+    if (!underWay) this.follow(this.raise(key));
+  }
+
+  private follow(run: Promise<void>): void {
+    const followed = run.finally(() => this.running.delete(followed));
+    this.running.add(followed);
+  }
+
+  /** Lowers the bounds of idle SAs now and then. */
+  watchIdle(): void {
+    this.timer = this.clock.schedule(IDLE_LOOK_MS, () => {
+      this.follow(
+        this.lowerIdle().finally(() => {
+          if (!this.stopped) this.watchIdle();
+        }),
+      );
+    });
+  }
+
+  /** A crash costs what lies between the window and the bound; of an idle SA that need not be much. */
+  private async lowerIdle(): Promise<void> {
+    const states = await this.dataplane.querySad().catch(() => []);
+    const seen = new Map<string, bigint>();
+    for (const { id, sequenceNumber, reservedUpTo } of states) {
+      if (id.direction === 'outbound' || reservedUpTo === null) continue;
+      const key = keyOf(id);
+      const before = this.lastSeen.get(key);
+      seen.set(key, sequenceNumber);
+      const idle = before !== undefined && sequenceNumber - before < IDLE_AHEAD;
+      const target = sequenceNumber + IDLE_AHEAD;
+      if (idle && reservedUpTo > target + IDLE_AHEAD) await this.lower(id, target);
+    }
+    this.lastSeen = seen;
+  }
+
+  /** The datapath first, then the disk: in between the disk says more than is accepted. */
+  private async lower(id: SaId, target: bigint): Promise<void> {
+    const key = keyOf(id);
+    if (this.stopped || this.wanted.has(key) || this.lowering.has(key)) return;
+    this.lowering.add(key);
+    try {
+      await this.state.lower(id, await this.dataplane.reserve(id, target));
+    } catch (error) {
+      this.log.warn('An idle SA keeps a bound further ahead than it needs.', {
+        ...describe(id),
+        reason: error instanceof Error ? error.message : String(error),
+      });
+    } finally {
+      this.lowering.delete(key);
+    }
+    if (this.wanted.has(key)) await this.raise(key);
   }
 
   private async raise(key: string): Promise<void> {
@@ -64,9 +121,12 @@ export class Reservations {
   /** Takes no more requests and waits for those under way. */
   async stop(): Promise<void> {
     this.stopped = true;
+    this.timer?.cancel();
     await Promise.all(this.running);
   }
 }
+
+const keyOf = (id: SaId): string => `${id.direction} ${id.spi}`;
 
 function describe(id: SaId): { readonly direction: string; readonly spi: string } {
   return { direction: id.direction, spi: `0x${id.spi.toString(16).padStart(8, '0')}` };

@@ -220,8 +220,12 @@ export interface Dataplane {
   replaceSpd(spd: SpdValue): Promise<void>;
   /** One direction of one SA. Rejects a duplicate with IPSEC_ERR_SA_EXISTS. */
   addSa(sa: SaValue): Promise<void>;
-  /** A durable reservation is on disk: numbers up to and including `upTo` may be used. */
-  reserve(id: SaId, upTo: bigint): Promise<void>;
+  /**
+   * Sets the durable bound of an SA and resolves with the bound in force. To raise it, write the
+   * higher one to disk first: numbers up to and including `upTo` may then be used. An inbound bound
+   * may be lowered, never below what was accepted: write the resolved one to disk afterwards.
+   */
+  reserve(id: SaId, upTo: bigint): Promise<bigint>;
   /** A new peer endpoint. Never keys. */
   updateSa(
     id: SaId,

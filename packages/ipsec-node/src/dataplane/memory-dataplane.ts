@@ -153,15 +153,17 @@ export class MemoryDataplane implements Dataplane {
     });
   }
 
-  async reserve(id: SaId, upTo: bigint): Promise<void> {
+  async reserve(id: SaId, upTo: bigint): Promise<bigint> {
     const sa = this.find(id);
     if (sa.reservedUpTo === null) {
       throw new UsageError('IPSEC_ERR_SA_INVALID', 'This SA has no durable reservation.', {
         fields: { direction: id.direction, spi: id.spi },
       });
     }
-    if (upTo > sa.reservedUpTo) sa.reservedUpTo = upTo;
+    const lowest = id.direction === 'outbound' ? sa.reservedUpTo : sa.sequenceNumber;
+    sa.reservedUpTo = upTo > lowest ? upTo : lowest;
     sa.reserveAsked = false;
+    return sa.reservedUpTo;
   }
 
   async updateSa(

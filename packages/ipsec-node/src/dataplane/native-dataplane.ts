@@ -291,9 +291,12 @@ export class NativeDataplane implements Dataplane {
     }
   }
 
-  async reserve(id: SaId, upTo: bigint): Promise<void> {
+  async reserve(id: SaId, upTo: bigint): Promise<bigint> {
     this.#requireOpen();
-    check(await this.#native.reserve(id.direction === 'outbound', id.spi, upTo));
+    const outbound = id.direction === 'outbound';
+    const { bound } = check(await this.#native.reserve(outbound, id.spi, upTo));
+    if (bound === undefined) throw new InternalError('IPSEC_ERR_INTERNAL', 'No bound was told.');
+    return bound;
   }
 
   async updateSa(
