@@ -15,6 +15,7 @@ mod event;
 mod gateway;
 mod inbound_worker;
 mod limits;
+mod open;
 mod outbound_worker;
 mod sockets;
 #[cfg(test)]
