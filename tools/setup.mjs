@@ -220,6 +220,13 @@ const TYPESCRIPT_INPUTS = [
   'packages/ipsec-node/native/index.d.ts',
 ];
 
+function notWritable(error) {
+  return new SetupFailed(
+    `The set-up writes into this folder, and this user may not (${error.code}: ${error.path}).\n` +
+      `Run it as the user who owns ${root}, or clone the repository to a folder of your own.`,
+  );
+}
+
 /** Two set-ups at once would build over one another: the second waits for the first. */
 async function withLock(work) {
   const lock = join(cache, 'setup.lock');
@@ -227,7 +234,9 @@ async function withLock(work) {
     try {
       mkdirSync(lock);
       break;
-    } catch {
+    } catch (error) {
+      // Only a lock that is there is worth waiting for.
+      if (error.code !== 'EEXIST') throw notWritable(error);
       const owner = Number(readJson(join(lock, 'owner'), 0));
       const age = Date.now() - (statSync(lock, { throwIfNoEntry: false })?.mtimeMs ?? 0);
       const isDead = owner > 0 ? !existsSync(`/proc/${owner}`) : age > 5_000;
@@ -252,7 +261,11 @@ async function withLock(work) {
 
 /** Everything, in order. Throws SetupFailed with what to do. */
 export async function setup() {
-  mkdirSync(cache, { recursive: true });
+  try {
+    mkdirSync(cache, { recursive: true });
+  } catch (error) {
+    throw notWritable(error);
+  }
   await withLock(async () => {
     const isDebian = has('apt-get') && process.getuid?.() === 0;
     if (inCi && isDebian) await installCompilersInCi();

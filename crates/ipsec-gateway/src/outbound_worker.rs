@@ -330,6 +330,9 @@ impl<T: TunQueue + 'static, N: NetworkQueue + 'static> Worker for OutboundWorker
                 std::thread::sleep(std::time::Duration::from_millis(20));
                 Ok(false)
             }
+            Err(error) if is_gone(&error) => Err(std::io::Error::other(
+                "the tunnel interface was deleted under the gateway; start the gateway again",
+            )),
             Err(error) => Err(error),
         }
     }
@@ -349,7 +352,12 @@ fn is_link_scope(key: &FlowKey) -> bool {
     }
 }
 
-/// EIO: the interface is down. EBADFD: it was deleted.
+/// EIO: the interface is down.
 fn is_down(error: &std::io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(5))
+    error.raw_os_error() == Some(5)
+}
+
+/// EBADFD: the interface was deleted.
+fn is_gone(error: &std::io::Error) -> bool {
+    error.raw_os_error() == Some(77)
 }
