@@ -322,6 +322,14 @@ describeWith(
       expect(await a.host.ping(b.hostAddress4)).toBe(true);
     });
 
+    it('unguard with a name that nobody has touches nothing', async () => {
+      const { a, b } = topology;
+      const wrong = await ipsecNode(['unguard', 'gaa'], a.gateway);
+      expect(wrong.status).not.toBe(0);
+      expect(wrong.stderr).toContain('No guard of a gateway named gaa is installed here');
+      expect(await a.host.ping(b.hostAddress4)).toBe(true);
+    });
+
     it('a second gateway of the same name is refused and harms nothing', async () => {
       const { a, b } = topology;
       const second = await ipsecNode(['up', '-c', pair.fileA], a.gateway);
@@ -346,6 +354,32 @@ describeWith(
       }
       expect(await a.host.ping(b.hostAddress4)).toBe(true);
       expect(await a.host.ping(b.hostAddress6)).toBe(true);
+      expect(await traces(a.gateway)).toBe(untouched);
+    });
+
+    it('a first start that fails leaves what policy protects closed', async () => {
+      const { a, b } = topology;
+      expect(await a.host.ping(b.hostAddress4)).toBe(true);
+      const bind = [
+        'import socket, time',
+        's = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)',
+        's.bind(("0.0.0.0", 4500))',
+        'print("there", flush=True)',
+        'time.sleep(60)',
+      ].join('\n');
+      const squatter = a.gateway.spawn(['python3', '-c', bind]);
+      try {
+        await squatter.output(/there/, 10_000);
+        const failed = await ipsecNode(['up', '-c', pair.fileA], a.gateway);
+        expect(failed.status).toBe(1);
+        expect(failed.stderr).toContain('IPSEC_ERR_ADDRESS_IN_USE');
+        expect(await a.host.ping(b.hostAddress4, { timeoutMs: 300 })).toBe(false);
+      } finally {
+        await squatter.stop();
+      }
+      const unguard = await ipsecNode(['unguard', '-c', pair.fileA], a.gateway);
+      expect(unguard.status, unguard.stderr).toBe(0);
+      expect(await a.host.ping(b.hostAddress4)).toBe(true);
       expect(await traces(a.gateway)).toBe(untouched);
     });
 

@@ -172,6 +172,17 @@ impl Gateway {
     /// Opens devices and sockets and starts the workers with an empty policy, which lets nothing
     /// through.
     pub fn open(options: GatewayOptions) -> Result<(Self, Facts, EventReceiver), GatewayError> {
+        let interface = options.boundary.interface.clone();
+        let was_there = host::link::exists(&interface).unwrap_or(true);
+        let opened = Self::try_open(options);
+        if opened.is_err() && !was_there {
+            // What this start made and nobody will serve; the guard does not depend on it.
+            let _ = host::link::delete(&interface);
+        }
+        opened
+    }
+
+    fn try_open(options: GatewayOptions) -> Result<(Self, Facts, EventReceiver), GatewayError> {
         let mut notes = Vec::new();
         let guard_found = options.guard
             && host::Guard::owners()

@@ -91,7 +91,8 @@ fn try_remove(owner: &str, interface: &str) -> Result<Vec<String>, NativeError> 
     if removed.routes > 0 {
         done.push(format!("{} routes removed", removed.routes));
     }
-    if host::link::exists(interface)? {
+    // An interface without a guard of this owner is somebody else's.
+    if !done.is_empty() && host::link::exists(interface)? {
         host::link::delete(interface)?;
         done.push(format!("interface {interface} removed"));
     }

@@ -104,17 +104,29 @@ export class Gateway extends EventEmitter<GatewayEvents> {
       requireGatewayPrivileges([settings.port]);
     }
     if (control !== null) await requireFreeControlSocket(control);
+    const native = options.dataplane === undefined ? await nativeModule() : undefined;
+    const dataplane = options.dataplane ?? new (await nativeModule()).NativeDataplane();
+    const spd = compileSpd(config, 1);
+    const request = { options: dataplaneOptionsOf(config), spd };
     const daemon = await Daemon.start({
       name: settings.name,
       version: packageVersion(),
-      spd: compileSpd(config, 1),
+      spd,
       sas: compileAssociations(config),
-      options: dataplaneOptionsOf(config),
+      options: request.options,
       stateDirectory: settings.stateDirectory,
       control,
-      dataplane: options.dataplane ?? new (await nativeModule()).NativeDataplane(),
+      ...(native === undefined
+        ? {}
+        : { closeFirst: async () => void (await native.installGuard(request)) }),
+      dataplane,
       clock: options.clock ?? systemClock,
       log,
+    }).catch(async (error: unknown) => {
+      if (settings.onStop === 'open') {
+        await native?.removeGuard(settings.name, settings.interface.name).catch(() => undefined);
+      }
+      throw error;
     });
     const gateway = new Gateway(daemon, config);
     if (control === null) return gateway;
@@ -223,9 +235,13 @@ export function dataplaneOptionsOf(config: GatewayConfig): DataplaneOptions {
   const named = gateway.unprotected !== null || gateway.protected !== null;
   const peers = config.associations.map(({ remote }) => remote);
   const sides = named
-    ? { unprotected: gateway.unprotected ?? [], protected: gateway.protected ?? [] }
+    ? {
+        unprotected: gateway.unprotected ?? [],
+        protected: gateway.protected ?? [],
+        paths: gateway.unprotected ?? [],
+      }
     : hostInterfaceSides(peers, gateway.interface.name, protectedNetworks(compileSpd(config, 1)));
-  const mtus = sides.unprotected.flatMap((name) => interfaceMtu(name) ?? []);
+  const mtus = sides.paths.flatMap((name) => interfaceMtu(name) ?? []);
   return {
     gateway: gateway.name,
     interface: {

@@ -9,6 +9,7 @@ import type {
 } from '../dataplane/dataplane.js';
 import { InternalError } from '../errors.js';
 import type { Logger } from '../log.js';
+import { formatSpi } from '../sad/spi.js';
 import type { SaParameters } from '../sad/sa.js';
 import type { Spd } from '../spd/spd.js';
 import { AuditLog } from './audit.js';
@@ -36,6 +37,8 @@ export interface DaemonParts {
   readonly stateDirectory: string;
   /** Path of the control socket, for `status`; null where there is none. */
   readonly control: string | null;
+  /** Installs the guard before anything is opened. */
+  readonly closeFirst?: () => Promise<void>;
   readonly dataplane: Dataplane;
   readonly clock: Clock;
   readonly log: Logger;
@@ -115,6 +118,8 @@ export class Daemon extends EventEmitter<DaemonEvents> {
       }
       this.reservations = new Reservations(this.durable, dataplane, clock, log);
     }
+    // Before devices and sockets, which may be refused: a start that fails leaves nothing in clear.
+    await this.parts.closeFirst?.();
     dataplane.onEvents((events) => this.handleEvents(events));
     this.facts = await dataplane.open(options);
     await dataplane.replaceSpd(spd);
@@ -168,7 +173,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
         this.emit('expire', event);
         break;
       case 'firstUse':
-        log.info('The first packet of the peer came through.', { spi: event.id.spi });
+        log.info('The first packet of the peer came through.', { spi: formatSpi(event.id.spi) });
         this.emit('firstUse', event);
         break;
       case 'guard':

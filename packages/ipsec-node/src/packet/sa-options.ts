@@ -82,11 +82,21 @@ export function nativeSelectorOf(selector: SaSelectorOptions | Selector = {}): N
   };
 }
 
+/** JavaScript callers are not told by a compiler. */
+function requireOuterAddresses(options: OutboundSaOptions | InboundSaOptions): void {
+  for (const name of ['local', 'remote'] as const) {
+    if (typeof Reflect.get(options, name) !== 'string') {
+      throw new UsageError('IPSEC_ERR_USAGE', `An outbound SA needs ${name}: an outer IP address.`);
+    }
+  }
+}
+
 /** The common part, direction and defaults filled in. */
 export function nativeSaOf(
   options: OutboundSaOptions | InboundSaOptions,
   outbound: boolean,
 ): NativeSa {
+  if (outbound) requireOuterAddresses(options);
   return {
     outbound,
     spi: options.spi,

@@ -38,10 +38,12 @@ describe('interface sides', () => {
     expect(interfaceSides(routes, INTERFACES, ['198.51.100.2'], 'ipsec0')).toEqual({
       unprotected: ['eth0', 'wan1', 'eth2'],
       protected: ['eth1'],
+      paths: ['eth0', 'wan1', 'eth2'],
     });
     expect(interfaceSides(routes, INTERFACES, [], 'ipsec0')).toEqual({
       unprotected: ['eth0', 'eth2'],
       protected: ['eth1', 'wan1'],
+      paths: ['eth0', 'eth2'],
     });
   });
 
@@ -52,10 +54,13 @@ describe('interface sides', () => {
     expect(interfaceSides(routes, INTERFACES, [], 'ipsec0', [lan])).toEqual({
       unprotected: ['eth0', 'wan1', 'eth2'],
       protected: ['eth1'],
+      // wan1 and other tunnels say nothing of the path to a peer.
+      paths: ['eth0', 'eth2'],
     });
     expect(interfaceSides(routes, INTERFACES, [], 'ipsec0', [])).toEqual({
       unprotected: ['eth0', 'eth1', 'wan1', 'eth2'],
       protected: [],
+      paths: ['eth0', 'eth2'],
     });
   });
 
@@ -70,6 +75,7 @@ describe('interface sides', () => {
     expect(interfaceSides([], INTERFACES, ['198.51.100.2'], 'ipsec0')).toEqual({
       unprotected: [],
       protected: [],
+      paths: [],
     });
   });
 });

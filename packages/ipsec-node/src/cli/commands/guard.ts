@@ -102,6 +102,13 @@ async function unguard(
     gateway,
     config?.gateway.interface.name ?? options.interface,
   );
+  if (config === undefined && !report.found) {
+    throw new UsageError(
+      'IPSEC_ERR_USAGE',
+      `No guard of a gateway named ${gateway} is installed here; nothing was changed. ` +
+        '`nft list tables` shows those that are: table inet ipsec-node-NAME.',
+    );
+  }
   print(context, options, report, {
     title: 'In clear from now on, wherever the routes lead:',
     none:

@@ -14,6 +14,8 @@ export interface Route {
 export interface InterfaceSides {
   readonly unprotected: readonly string[];
   readonly protected: readonly string[];
+  /** Those of the unprotected ones that lead to the peers: their MTU is the tunnel's business. */
+  readonly paths: readonly string[];
 }
 
 /** Reads /proc/net/route: one route a line, addresses as little-endian words. */
@@ -73,7 +75,8 @@ export function interfaceSides(
     const route = bestRoute(routes, peer);
     if (route !== undefined) outside.add(route.interface);
   }
-  if (!sided.some((name) => outside.has(name))) return { unprotected: [], protected: [] };
+  const paths = sided.filter((name) => outside.has(name));
+  if (paths.length === 0) return { unprotected: [], protected: [], paths: [] };
   const leadsInside = (name: string): boolean =>
     locals === null ||
     routes.some(
@@ -83,7 +86,7 @@ export function interfaceSides(
         locals.some((range) => intersectRanges(route.destination, range) !== null),
     );
   const inside = sided.filter((name) => !outside.has(name) && leadsInside(name));
-  return { unprotected: sided.filter((name) => !inside.includes(name)), protected: inside };
+  return { unprotected: sided.filter((name) => !inside.includes(name)), protected: inside, paths };
 }
 
 function isDefault({ destination }: Route): boolean {

@@ -38,7 +38,7 @@ export function portFindings(host: HostFiles, subject: DoctorSubject): readonly 
       what,
       state: 'fault',
       found: `taken${owner === undefined ? '' : ` by ${owner.name} (process ${owner.pid})`}`,
-      remedy: 'Stop that program, or choose other ports in gateway.port and gateway.ikePort.',
+      remedy: 'Stop that program, or choose another in gateway.port.',
     };
   });
 }
