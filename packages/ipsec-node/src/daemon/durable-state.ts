@@ -17,7 +17,7 @@ export const OUTBOUND_BLOCK = 2n ** 20n;
  * Inbound numbers reserved at the start. A crash costs the peer's next packets up to the ceiling,
  * so it is small; the datapath asks for more as the peer's rate shows (`reserveLow`).
  */
-export const INBOUND_BLOCK = 1024n;
+export const INBOUND_BLOCK = 4096n;
 const SEQUENCE_MAX_32 = 2n ** 32n - 1n;
 const SEQUENCE_MAX_64 = 2n ** 64n - 1n;
 

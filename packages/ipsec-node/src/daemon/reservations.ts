@@ -5,8 +5,10 @@ import type { DurableState } from './durable-state.js';
 
 /** How often the bounds of idle SAs are looked at. */
 const IDLE_LOOK_MS = 10_000;
-/** An inbound SA with fewer packets between two looks is idle, and its bound is put this far ahead. */
-const IDLE_AHEAD = 64n;
+/** An inbound SA with fewer packets between two looks is idle. */
+const IDLE_PACKETS = 64n;
+/** How far ahead the bound of an idle SA is put: the start of a TCP stream must not outrun the disk. */
+const IDLE_AHEAD = 4096n;
 /** How long a failed write is left alone before it is tried again. */
 export const RESERVE_RETRY_MS = 1000;
 
@@ -70,7 +72,7 @@ export class Reservations {
       const key = keyOf(id);
       const before = this.lastSeen.get(key);
       seen.set(key, sequenceNumber);
-      const idle = before !== undefined && sequenceNumber - before < IDLE_AHEAD;
+      const idle = before !== undefined && sequenceNumber - before < IDLE_PACKETS;
       const target = sequenceNumber + IDLE_AHEAD;
       if (idle && reservedUpTo > target + IDLE_AHEAD) await this.lower(id, target);
     }
