@@ -29,6 +29,21 @@ export function ask(command, options = {}) {
   };
 }
 
+/** Words that make the rest of a command root of a user namespace; undefined where that is refused. */
+export function userNamespace() {
+  const flags = [
+    '--user',
+    '--map-root-user',
+    '--net',
+    '--mount',
+    '--pid',
+    '--fork',
+    '--mount-proc',
+  ];
+  const unshare = ['unshare', ...flags, '--kill-child'];
+  return ask([...unshare, 'true']).status === 0 ? unshare : undefined;
+}
+
 export function has(program) {
   return ask(['sh', '-c', 'command -v "$0"', program]).status === 0;
 }

@@ -5,23 +5,14 @@
 
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
-import { ask, root } from './command.mjs';
+import { root, userNamespace } from './command.mjs';
 import { sweep } from './janitor.mjs';
 import { setupOrExit } from './setup.mjs';
 
 function commandLine(demo) {
   if (process.getuid?.() === 0) return demo;
-  const flags = [
-    '--user',
-    '--map-root-user',
-    '--net',
-    '--mount',
-    '--pid',
-    '--fork',
-    '--mount-proc',
-  ];
-  const unshare = ['unshare', ...flags, '--kill-child'];
-  if (ask([...unshare, 'true']).status !== 0) {
+  const unshare = userNamespace();
+  if (unshare === undefined) {
     process.stderr.write(
       'The demo needs network namespaces: run "sudo npm start", or allow unprivileged user namespaces ' +
         '("sudo sysctl kernel.unprivileged_userns_clone=1", on Ubuntu also "sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0").\n',

@@ -11,7 +11,7 @@
 
 import { appendFileSync, existsSync, mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { ask, endAll, inCi, lastLines, logged, readJson, root } from './command.mjs';
+import { ask, endAll, inCi, lastLines, logged, readJson, root, userNamespace } from './command.mjs';
 import { sweep } from './janitor.mjs';
 import { setup, SetupFailed } from './setup.mjs';
 
@@ -145,17 +145,8 @@ async function nodeBinary(release, log) {
 /** Without root: the privileged suites become root of a user namespace, where that is allowed. */
 function asRoot() {
   if (process.getuid?.() === 0) return [];
-  const flags = [
-    '--user',
-    '--map-root-user',
-    '--net',
-    '--mount',
-    '--pid',
-    '--fork',
-    '--mount-proc',
-  ];
-  const unshare = ['unshare', ...flags, '--kill-child'];
-  if (ask([...unshare, 'true']).status !== 0) {
+  const unshare = userNamespace();
+  if (unshare === undefined) {
     say('     network namespaces are not allowed here: run as root, or allow user namespaces');
     return [];
   }

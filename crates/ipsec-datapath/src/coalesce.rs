@@ -3,7 +3,7 @@
 
 use crate::limits::{COALESCE_GROUPS_MAX, COALESCE_PIECES_MAX, PACKET_LEN_MAX};
 use ipsec_wire::checksum::pseudo_header;
-use ipsec_wire::{Fragment, IpPacket, ProtocolNumber, Slot, ipv4, ipv6, tcp};
+use ipsec_wire::{IpPacket, ProtocolNumber, Slot, ipv4, ipv6, tcp};
 
 /// One packet or super-packet to write to the TUN.
 #[derive(Clone, Debug)]
@@ -60,11 +60,6 @@ impl Coalescer {
             live: 0,
             enabled,
         }
-    }
-
-    /// Whether packets are merged.
-    pub fn set_enabled(&mut self, enabled: bool) {
-        self.enabled = enabled;
     }
 
     /// Takes one packet; `emit` gets what can be written, in an order that keeps each flow's.
@@ -331,9 +326,4 @@ impl Group {
         let at = self.next_layer + tcp::CHECKSUM;
         headers[at..at + 2].copy_from_slice(&partial.to_be_bytes());
     }
-}
-
-/// Whether GRO may look at a packet at all: for tests against the kernel's own.
-pub fn is_mergeable(packet: &IpPacket<'_>) -> bool {
-    packet.fragment() == Fragment::None && Candidate::of(packet.bytes()).is_some()
 }

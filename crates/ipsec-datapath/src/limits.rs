@@ -1,16 +1,10 @@
 //! Every bound of this crate. Specification constants come from an RFC; implementation constants
 //! are ours and say why.
 
-/// RFC 4303 section 2.1: SPIs up to 255 are reserved.
-pub const SPI_MIN: u32 = 256;
 /// RFC 4303 section 3.4.3 asks for at least 32 and recommends 64.
 pub const REPLAY_WINDOW_PACKETS_MIN: u32 = 64;
 /// 8 KiB of bitmap a SA.
 pub const REPLAY_WINDOW_PACKETS_MAX: u32 = 65_536;
-/// A reorder distance of some hundred packets is usual when several threads share an SA.
-pub const REPLAY_WINDOW_PACKETS_DEFAULT: u32 = 1_024;
-/// RFC 4303 section 2.4: Pad Length is one byte.
-pub const PADDING_LEN_MAX: usize = 255;
 /// RFC 4303 section 2.4: the trailer ends on a 4-byte boundary; AEADs need no more (RFC 4106
 /// section 3.2, RFC 7634 section 2).
 pub const ALIGNMENT: usize = 4;

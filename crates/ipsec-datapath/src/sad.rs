@@ -10,10 +10,10 @@ pub use inbound_sa::{
 };
 pub use outbound_sa::{OutboundSa, OutboundSaParameters};
 
-use crate::limits::SPI_MIN;
 use crate::replay_window::WindowSize;
 use crate::suite::KeyLength;
 use crate::verdict::{DROP_REASON_COUNT, DropReason};
+use ipsec_wire::esp::SPI_MIN;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// An SA cannot be made of these parameters.

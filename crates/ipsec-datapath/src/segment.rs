@@ -9,7 +9,7 @@ use crate::limits::{ESP_FRONT_LEN, RUN_PACKETS_MAX};
 use crate::sad::OutboundSa;
 use crate::verdict::DropReason;
 use ipsec_wire::checksum::{Sum, pseudo_header};
-use ipsec_wire::{Fragment, IpPacket, ProtocolNumber, Slot, ipv4, ipv6, tcp};
+use ipsec_wire::{ProtocolNumber, Slot, ipv4, ipv6, tcp};
 
 /// Where the slots of a read are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -366,10 +366,4 @@ fn complete_checksum(packet: &mut [u8], start: usize, offset: usize) -> Result<(
     }
     packet[at..at + 2].copy_from_slice(&checksum.to_be_bytes());
     Ok(())
-}
-
-/// Whether a packet is one that the kernel would segment, so that a test can ask.
-pub fn is_segmentable(packet: &IpPacket<'_>) -> bool {
-    packet.fragment() == Fragment::None
-        && matches!(packet.protocol(), ProtocolNumber::TCP | ProtocolNumber::UDP)
 }

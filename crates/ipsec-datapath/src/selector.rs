@@ -184,7 +184,8 @@ pub(crate) fn sides(direction: Direction, key: &FlowKey) -> (u128, u128, u16, u1
     }
 }
 
-fn in_addresses(ranges: &[AddressRange], is_v6: bool, address: u128) -> bool {
+/// Whether a list, of which an empty one is ANY, holds an address.
+pub(crate) fn in_addresses(ranges: &[AddressRange], is_v6: bool, address: u128) -> bool {
     ranges.is_empty() || ranges.iter().any(|range| range.contains(is_v6, address))
 }
 

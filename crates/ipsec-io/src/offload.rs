@@ -5,7 +5,6 @@
 pub const VNET_HEADER_LEN: usize = 10;
 
 const NEEDS_CHECKSUM: u8 = 1;
-const DATA_VALID: u8 = 2;
 const GSO_NONE: u8 = 0;
 const GSO_TCPV4: u8 = 1;
 const GSO_TCPV6: u8 = 4;
@@ -95,12 +94,5 @@ pub fn encode(offload: WriteOffload) -> [u8; VNET_HEADER_LEN] {
             header[8..].copy_from_slice(&TCP_CHECKSUM_OFFSET.to_ne_bytes());
         }
     }
-    header
-}
-
-/// The flag for a checksum that was verified, which spares the kernel's own pass.
-pub fn encode_verified() -> [u8; VNET_HEADER_LEN] {
-    let mut header = [0; VNET_HEADER_LEN];
-    header[0] = DATA_VALID;
     header
 }

@@ -81,35 +81,19 @@ impl NativeOutboundSa {
     ) -> u32 {
         // SAFETY: JavaScript runs on this thread and not during the call, so nobody else has these.
         let (arena, words) = unsafe { (arena.as_mut(), descriptors.as_mut()) };
-        self.slots.clear();
-        self.marks.clear();
-        for (index, words) in words
-            .chunks_exact_mut(WORDS)
-            .take(count as usize)
-            .enumerate()
-        {
-            let slot = read_slot(words);
-            let parsed = slot
-                .fits(arena.len())
-                .then(|| IpPacket::parse(&arena[slot.range()]).ok())
-                .flatten()
-                .filter(|packet| packet.bytes().len() == slot.len as usize);
-            let Some(packet) = parsed else {
-                words[4] = status(DropReason::MalformedOutbound);
-                continue;
-            };
-            if !self
-                .sa
+        self.gather(arena, words, count, |sa, bytes| {
+            let packet = IpPacket::parse(bytes).map_err(|_| DropReason::MalformedOutbound)?;
+            if packet.bytes().len() != bytes.len() {
+                return Err(DropReason::MalformedOutbound);
+            }
+            if !sa
                 .selector()
                 .matches(Direction::Outbound, &packet.flow_key())
             {
-                words[4] = status(DropReason::PolicyNoMatch);
-                continue;
+                return Err(DropReason::PolicyNoMatch);
             }
-            let df = self.sa.tunnel().df_for(&packet);
-            self.marks.push((index as u32, packet.traffic_class(), df));
-            self.slots.push(slot);
-        }
+            Ok((packet.traffic_class(), sa.tunnel().df_for(&packet)))
+        });
         self.seal(arena, words, Content::Ip)
     }
 
@@ -123,6 +107,18 @@ impl NativeOutboundSa {
     ) -> u32 {
         // SAFETY: JavaScript runs on this thread and not during the call, so nobody else has these.
         let (arena, words) = unsafe { (arena.as_mut(), descriptors.as_mut()) };
+        self.gather(arena, words, count, |_, _| Ok((0, true)));
+        self.seal(arena, words, Content::Dummy)
+    }
+
+    /// Collects the packets to seal, with the outer traffic class and DF flag that `judge` gives each.
+    fn gather(
+        &mut self,
+        arena: &[u8],
+        words: &mut [u32],
+        count: u32,
+        judge: impl Fn(&OutboundSa, &[u8]) -> Result<(u8, bool), DropReason>,
+    ) {
         self.slots.clear();
         self.marks.clear();
         for (index, words) in words
@@ -131,14 +127,20 @@ impl NativeOutboundSa {
             .enumerate()
         {
             let slot = read_slot(words);
-            if slot.fits(arena.len()) {
-                self.marks.push((index as u32, 0, true));
-                self.slots.push(slot);
+            let judged = if slot.fits(arena.len()) {
+                judge(&self.sa, &arena[slot.range()])
             } else {
-                words[4] = status(DropReason::MalformedOutbound);
+                Err(DropReason::MalformedOutbound)
+            };
+            match judged {
+                Ok((traffic_class, dont_fragment)) => {
+                    self.marks
+                        .push((index as u32, traffic_class, dont_fragment));
+                    self.slots.push(slot);
+                }
+                Err(reason) => words[4] = status(reason),
             }
         }
-        self.seal(arena, words, Content::Dummy)
     }
 
     fn seal(&mut self, arena: &mut [u8], words: &mut [u32], content: Content) -> u32 {

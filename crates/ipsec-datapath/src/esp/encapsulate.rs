@@ -3,6 +3,7 @@
 use super::{AdditionalData, trailer};
 use crate::limits::{ESP_FRONT_LEN, ICV_LEN, PACKET_LEN_MAX};
 use crate::sad::OutboundSa;
+use crate::suite::Suite;
 use crate::verdict::DropReason;
 use ipsec_wire::{ProtocolNumber, Run, esp};
 
@@ -68,6 +69,7 @@ fn seal_one(
     trailer::write(&mut plaintext[payload_len..], next_header);
     let aad = AdditionalData::new(sa.spi, sequence_number, sa.extended);
     let tag = sa
+        .suite
         .seal(iv, aad.as_slice(), plaintext)
         .map_err(|_| DropReason::TooBig)?;
     icv.copy_from_slice(&tag);

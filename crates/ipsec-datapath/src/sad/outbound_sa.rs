@@ -4,7 +4,7 @@ use super::sequence_number::SequenceCounter;
 use super::{SaCounters, SaError, check_sequence_number, check_spi};
 use crate::limits::{ALIGNMENT, ESP_FRONT_LEN, ICV_LEN};
 use crate::selector::Selector;
-use crate::suite::{KeyMaterial, RingAead, Suite, SuiteName};
+use crate::suite::{KeyMaterial, RingAead, SuiteName};
 use crate::tunnel_header::TunnelHeader;
 
 /// What the control plane gives.
@@ -100,20 +100,10 @@ impl OutboundSa {
         &self.counters
     }
 
-    /// The same SA towards another endpoint is not this type's business: parameters are immutable.
     /// Bytes of the ESP packet, SPI through ICV, that an inner packet becomes.
     #[inline]
     pub fn sealed_len(&self, inner_len: usize) -> usize {
         sealed_len(inner_len.max(self.tfc_pad_to_len))
-    }
-
-    pub(crate) fn seal(
-        &self,
-        iv: [u8; 8],
-        aad: &[u8],
-        plaintext: &mut [u8],
-    ) -> Result<[u8; ICV_LEN], crate::suite::NotAuthentic> {
-        self.suite.seal(iv, aad, plaintext)
     }
 }
 

@@ -4,7 +4,7 @@
 //! found so far. Memory is O(n log n) whatever the overlap; no policy makes it explode.
 
 use super::SpdEntry;
-use crate::selector::{AddressRange, Direction, sides};
+use crate::selector::{AddressRange, Direction, in_addresses, sides};
 use ipsec_wire::FlowKey;
 
 #[derive(Debug)]
@@ -65,7 +65,7 @@ impl Classifier {
                     &selector.remote
                 };
                 let other_address = if tree.by_remote { local } else { remote };
-                if contains(other, key.is_v6, other_address)
+                if in_addresses(other, key.is_v6, other_address)
                     && selector.matches_next_layer(key, local_port, remote_port)
                 {
                     best = *position;
@@ -76,13 +76,6 @@ impl Classifier {
         }
         (best != u32::MAX).then_some(best as usize)
     }
-}
-
-fn contains(ranges: &[AddressRange], is_v6: bool, address: u128) -> bool {
-    ranges.is_empty()
-        || ranges
-            .iter()
-            .any(|range| range.is_v6 == is_v6 && (range.from..=range.to).contains(&address))
 }
 
 /// The ranges of one family that a list covers; an empty list covers all.
