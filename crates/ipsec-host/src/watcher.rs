@@ -282,6 +282,8 @@ impl Watch {
         let mut touched = false;
         loop {
             tokio::select! {
+                // In this order: what the kernel says names who did it, a look of our own does not.
+                biased;
                 command = commands.recv() => {
                     let next = match command {
                         Some(command) => self.obey(command).await,
