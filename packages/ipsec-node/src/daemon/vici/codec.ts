@@ -17,8 +17,21 @@ export const NAME_BYTES_MAX = 255;
 /** Longest value: its length field has sixteen bits. */
 export const VALUE_BYTES_MAX = 65_535;
 
-/** A value of a section: text, a list of texts, or a section. Order of keys is kept. */
-export type ViciValue = string | readonly string[] | ViciSection;
+/**
+ * Keys whose values are bytes and not text: certificates, and secrets, which never become a string
+ * (a string cannot be wiped).
+ */
+export const BYTES_KEYS: ReadonlySet<string> = new Set([
+  'data',
+  'cert',
+  'certs',
+  'cacert',
+  'cacerts',
+  'pubkeys',
+]);
+
+/** A value of a section: text, bytes, a list of either, or a section. Order of keys is kept. */
+export type ViciValue = string | Uint8Array | readonly (string | Uint8Array)[] | ViciSection;
 /** A section, and a whole message: keys are unique and ordered. */
 export type ViciSection = ReadonlyMap<string, ViciValue>;
 
@@ -68,7 +81,8 @@ export type SectionField =
   | number
   | bigint
   | boolean
-  | readonly string[]
+  | Uint8Array
+  | readonly (string | Uint8Array)[]
   | ViciSection
   | undefined;
 
@@ -95,11 +109,36 @@ export function textOf(message: ViciSection, key: string): string | undefined {
   return typeof value === 'string' ? value : undefined;
 }
 
-/** The list under `key`, empty where there is none. */
+/** The list of texts under `key`, empty where there is none. */
 export function listOf(message: ViciSection, key: string): readonly string[] {
   const value = message.get(key);
-  if (value === undefined || typeof value === 'string' || isSection(value)) return [];
-  return value;
+  if (!Array.isArray(value)) return [];
+  return value.filter((item: unknown): item is string => typeof item === 'string');
+}
+
+/** The bytes under a key of {@link BYTES_KEYS}, or `undefined`. */
+export function bytesOf(message: ViciSection, key: string): Uint8Array | undefined {
+  const value = message.get(key);
+  return value instanceof Uint8Array ? value : undefined;
+}
+
+/** The list of bytes under a key of {@link BYTES_KEYS}, empty where there is none. */
+export function bytesListOf(message: ViciSection, key: string): readonly Uint8Array[] {
+  const value = message.get(key);
+  if (value instanceof Uint8Array) return [value];
+  if (!Array.isArray(value)) return [];
+  return value.filter((item: unknown): item is Uint8Array => item instanceof Uint8Array);
+}
+
+/** Overwrites every byte value of a message that was received: secrets do not outlive their use. */
+export function wipeBytes(message: ViciSection): void {
+  for (const value of message.values()) {
+    if (isSection(value)) wipeBytes(value);
+    else if (value instanceof Uint8Array) value.fill(0);
+    else if (typeof value !== 'string') {
+      for (const item of value) if (typeof item !== 'string') item.fill(0);
+    }
+  }
 }
 
 /** The section under `key`, empty where there is none. */
@@ -139,8 +178,8 @@ class Writer {
     this.length += bytes.copy(this.bytes, this.length);
   }
 
-  value(text: string): void {
-    const bytes = Buffer.from(text, 'utf8');
+  value(value: string | Uint8Array): void {
+    const bytes = typeof value === 'string' ? Buffer.from(value, 'utf8') : Buffer.from(value);
     if (bytes.length > VALUE_BYTES_MAX) {
       throw new RangeError(`a vici value is at most ${VALUE_BYTES_MAX} bytes`);
     }
@@ -151,7 +190,7 @@ class Writer {
 
   message(message: ViciSection): void {
     for (const [key, value] of message) {
-      if (typeof value === 'string') {
+      if (typeof value === 'string' || value instanceof Uint8Array) {
         this.byte(ELEMENT.keyValue);
         this.name(key);
         this.value(value);
@@ -233,10 +272,25 @@ class Reader {
     return length === undefined ? undefined : this.text(length);
   }
 
-  value(): string | undefined {
+  /** The length of a value; its bytes follow. */
+  private valueLength(): number | undefined {
     const high = this.byte();
     const low = this.byte();
-    return high === undefined || low === undefined ? undefined : this.text(high * 256 + low);
+    return high === undefined || low === undefined ? undefined : high * 256 + low;
+  }
+
+  value(): string | undefined {
+    const length = this.valueLength();
+    return length === undefined ? undefined : this.text(length);
+  }
+
+  /** A copy: what it is read from is wiped. */
+  bytesValue(): Uint8Array | undefined {
+    const length = this.valueLength();
+    if (length === undefined || this.offset + length > this.bytes.length) return undefined;
+    const bytes = Uint8Array.from(this.bytes.subarray(this.offset, this.offset + length));
+    this.offset += length;
+    return bytes;
   }
 }
 
@@ -247,7 +301,8 @@ function refused(reason: string): { readonly ok: false; readonly reason: string 
 function decodeMessage(reader: Reader): Decoded<ViciSection> {
   const root = new Map<string, ViciValue>();
   const open: Map<string, ViciValue>[] = [root];
-  let list: string[] | undefined;
+  let list: (string | Uint8Array)[] | undefined;
+  let listHasBytes = false;
   for (let elements = 0; !reader.atEnd; elements += 1) {
     if (elements >= ELEMENT_COUNT_MAX) return refused(`more than ${ELEMENT_COUNT_MAX} elements`);
     const current = open[open.length - 1];
@@ -264,11 +319,12 @@ function decodeMessage(reader: Reader): Decoded<ViciSection> {
         if (name === undefined) return refused('a name is cut short');
         if (current.has(name)) return refused('a key appears twice in a section');
         if (type === ELEMENT.keyValue) {
-          const value = reader.value();
+          const value = BYTES_KEYS.has(name) ? reader.bytesValue() : reader.value();
           if (value === undefined) return refused('a value is cut short');
           current.set(name, value);
         } else if (type === ELEMENT.listStart) {
           list = [];
+          listHasBytes = BYTES_KEYS.has(name);
           current.set(name, list);
         } else {
           if (open.length > SECTION_DEPTH_MAX) {
@@ -285,7 +341,7 @@ function decodeMessage(reader: Reader): Decoded<ViciSection> {
         open.pop();
         break;
       case ELEMENT.listItem: {
-        const value = reader.value();
+        const value = listHasBytes ? reader.bytesValue() : reader.value();
         if (value === undefined) return refused('a list item is cut short');
         if (list === undefined) return refused('a list item outside a list');
         list.push(value);
@@ -374,13 +430,22 @@ export class PacketSplitter {
     if (this.held < 4) return undefined;
     const first = this.chunks[0];
     if (first !== undefined && first.length >= 4) return first.readUInt32BE(0);
-    this.chunks = [Buffer.concat(this.chunks)];
-    return this.chunks[0]?.readUInt32BE(0);
+    const all = this.join();
+    this.chunks = [all];
+    return all.readUInt32BE(0);
+  }
+
+  /** What it is joined from is wiped: a secret has one copy. */
+  private join(): Buffer {
+    const [first] = this.chunks;
+    if (first !== undefined && this.chunks.length === 1) return first;
+    const all = Buffer.concat(this.chunks);
+    for (const chunk of this.chunks) chunk.fill(0);
+    return all;
   }
 
   private take(count: number): Buffer {
-    const all = this.chunks.length === 1 ? this.chunks[0] : Buffer.concat(this.chunks);
-    if (all === undefined) return Buffer.alloc(0);
+    const all = this.join();
     const rest = all.subarray(count);
     this.chunks = rest.length === 0 ? [] : [rest];
     this.held = rest.length;

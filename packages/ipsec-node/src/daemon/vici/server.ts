@@ -6,6 +6,7 @@ import {
   section,
   type ViciPacket,
   type ViciSection,
+  wipeBytes,
 } from './codec.js';
 import {
   listenPrivately,
@@ -93,6 +94,7 @@ class ViciConnection {
     if (!cut.ok) return this.refuse(cut.reason);
     for (const bytes of cut.value) {
       const packet = decodePacket(bytes);
+      bytes.fill(0);
       if (!packet.ok) return this.refuse(packet.reason);
       if (this.waiting.length >= REQUEST_QUEUE_COUNT_MAX) {
         return this.refuse(`more than ${REQUEST_QUEUE_COUNT_MAX} requests wait for their answer`);
@@ -150,6 +152,8 @@ class ViciConnection {
     } catch (error) {
       this.options.onRefused(`the control command ${name} failed: ${String(error)}`);
       reply = failure(error);
+    } finally {
+      wipeBytes(message);
     }
     await this.send({ kind: 'response', message: reply });
   }
