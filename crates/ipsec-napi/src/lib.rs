@@ -9,6 +9,7 @@ mod dataplane;
 mod errors;
 mod events;
 mod host;
+mod ike_crypto;
 mod job;
 mod packet;
 mod types;
