@@ -4,7 +4,7 @@
  * socket of its own. Its ESP is tunnel mode in UDP, without ESN.
  */
 
-import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { type CommandResult, type Program, until } from './command.ts';
 import type { Namespace } from './namespace.ts';
@@ -92,6 +92,21 @@ export class Strongswan {
     return daemon;
   }
 
+  /**
+   * Replaces all that it was told: swanctl.conf, and files beside it by name (`private/a.pem`,
+   * `x509ca/root.pem`). SAs stay.
+   */
+  async reload(swanctl: string, files: Readonly<Record<string, string>> = {}): Promise<void> {
+    for (const name of FOLDERS.split(' ')) {
+      rmSync(`${this.folder}/swanctl/${name}`, { recursive: true, force: true });
+      mkdirSync(`${this.folder}/swanctl/${name}`);
+    }
+    for (const [name, content] of Object.entries({ 'swanctl.conf': swanctl, ...files })) {
+      writeFileSync(`${this.folder}/swanctl/${name}`, content, { mode: 0o600 });
+    }
+    await this.swanctl(['--load-all', '--clear', '--noprompt']);
+  }
+
   /** swanctl against this daemon. */
   swanctl(words: readonly string[]): Promise<CommandResult> {
     const command = [requirePeer('strongswan-swanctl'), ...words, '--uri', this.uri];
@@ -100,7 +115,24 @@ export class Strongswan {
   }
 
   get uri(): string {
-    return `unix://${this.folder}/vici`;
+    return `unix://${this.socket}`;
+  }
+
+  /** Path of its control socket. */
+  get socket(): string {
+    return `${this.folder}/vici`;
+  }
+
+  get running(): boolean {
+    return this.program.running;
+  }
+
+  get pid(): number {
+    return this.program.pid;
+  }
+
+  signal(name: NodeJS.Signals): void {
+    this.program.signal(name);
   }
 
   get log(): string {
