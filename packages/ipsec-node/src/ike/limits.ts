@@ -15,6 +15,9 @@ export const IKE_LIMITS = {
   /** Payloads in one message, and transforms in one SA payload. */
   payloadMax: 128,
   transformMax: 512,
+  /** SPIs in one Delete, and attributes in one Configuration payload. */
+  deleteMax: 1_024,
+  attributeMax: 256,
   /** Bytes of one message, reassembled (RFC 7383 section 2.6). */
   messageBytesMax: 65_536,
   fragmentMax: 64,

@@ -62,7 +62,10 @@ export interface WireProposal extends Omit<Proposal, 'protocol'> {
   readonly protocolId: number;
   /** 0, 4 or 8 bytes. */
   readonly spi: Uint8Array;
-  /** Transforms of a type or with attributes that are not known: the proposal can be chosen only without them. */
+  /**
+   * Transforms of a type that is not known, and types of which every transform has attributes that
+   * are not known: with any of them the proposal cannot be chosen (RFC 7296 section 3.3.6).
+   */
   readonly unknownTransformCount: number;
 }
 
