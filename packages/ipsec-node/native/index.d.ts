@@ -92,6 +92,12 @@ export declare function addAddress(link: string, ip: string, prefixLen: number):
 /** Adds a route by a gateway. */
 export declare function addRoute(destination: string, prefixLen: number, via: string): NativeReply
 
+/** AES-128-CMAC, 16 bytes; the key has 16. */
+export declare function aesCmac(key: Uint8Array, data: Uint8Array): Uint8Array | null
+
+/** AES-XCBC-MAC, 16 bytes; the key has 16. */
+export declare function aesXcbc(key: Uint8Array, data: Uint8Array): Uint8Array | null
+
 /** Makes a veth pair whose far end is in the network namespace of a process. */
 export declare function createVeth(name: string, peer: string, peerPid: number): NativeReply
 
@@ -103,6 +109,18 @@ export declare function guardOwners(): Array<string>
 
 /** Installs the guard of a policy without a gateway. */
 export declare function installGuard(options: NativeOptions, entries: Array<NativeSpdEntry>): Promise<NativeGuardReply>
+
+/**
+ * The secret of a ciphertext, 32 bytes. A ciphertext that was not made for this key gives another
+ * secret and no error (FIPS 203 section 6.3).
+ */
+export declare function mlKemDecapsulate(bits: number, seed: Uint8Array, ciphertext: Uint8Array): Uint8Array | null
+
+/** Encapsulates to a peer's key with 32 random bytes, which serve once. */
+export declare function mlKemEncapsulate(bits: number, key: Uint8Array, randomness: Uint8Array): NativeEncapsulation | null
+
+/** The encapsulation key of a seed (d | z, 64 bytes); `bits` is 768 or 1024. */
+export declare function mlKemEncapsulationKey(bits: number, seed: Uint8Array): Uint8Array | null
 
 export interface NativeAddressRange {
   from: string
@@ -119,6 +137,12 @@ export interface NativeCountersReply {
   error?: NativeError
   counters: Array<NativeSaDrop>
   drops: Array<NativeSaDrop>
+}
+
+/** A ciphertext, and the secret inside it. */
+export interface NativeEncapsulation {
+  ciphertext: Uint8Array
+  secret: Uint8Array
 }
 
 /** A verb failed: a stable code and a sentence. */

@@ -773,7 +773,7 @@ if (
   }
 }
 
-const { NativeGateway, NativeInboundSa, NativeOutboundSa, NativePacketSocket, NativeReplayWindow, NativeSpd, addAddress, addRoute, createVeth, dropReasonNames, guardOwners, installGuard, probeHost, removeGuard, setLinkUp } = nativeBinding
+const { NativeGateway, NativeInboundSa, NativeOutboundSa, NativePacketSocket, NativeReplayWindow, NativeSpd, addAddress, addRoute, aesCmac, aesXcbc, createVeth, dropReasonNames, guardOwners, installGuard, mlKemDecapsulate, mlKemEncapsulate, mlKemEncapsulationKey, probeHost, removeGuard, setLinkUp } = nativeBinding
 export { NativeGateway }
 export { NativeInboundSa }
 export { NativeOutboundSa }
@@ -782,10 +782,15 @@ export { NativeReplayWindow }
 export { NativeSpd }
 export { addAddress }
 export { addRoute }
+export { aesCmac }
+export { aesXcbc }
 export { createVeth }
 export { dropReasonNames }
 export { guardOwners }
 export { installGuard }
+export { mlKemDecapsulate }
+export { mlKemEncapsulate }
+export { mlKemEncapsulationKey }
 export { probeHost }
 export { removeGuard }
 export { setLinkUp }
