@@ -136,7 +136,11 @@ export interface ConfigurationAttribute {
   readonly value: Uint8Array;
 }
 
-export type PayloadOf<T extends Payload['type']> = Extract<Payload, { readonly type: T }>;
+export type PayloadOf<T extends Payload['type'], P = Payload> = P extends { readonly type: infer U }
+  ? [T] extends [U]
+    ? P
+    : never
+  : never;
 
 /** A message whose payloads are in clear: IKE_SA_INIT, or the inside of an Encrypted payload. */
 export interface IkeMessage {

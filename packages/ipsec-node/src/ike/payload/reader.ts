@@ -29,7 +29,8 @@ export class PayloadReader {
 
   constructor(bytes: Uint8Array, start = 0, end = bytes.length, root: PayloadReader | null = null) {
     this.#bytes = bytes;
-    this.#view = root?.#view ?? new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.#view =
+      root === null ? new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength) : root.#view;
     this.#offset = start;
     this.#end = end;
     this.#root = root ?? this;

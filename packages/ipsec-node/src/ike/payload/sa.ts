@@ -63,6 +63,7 @@ export function parseSa(reader: PayloadReader): PayloadOf<'sa'> | null {
     const count = body.uint8();
     const spi = body.bytes(spiLen);
     if (!isSpiLen(protocolId, spiLen)) return reader.refuse('an SPI of a wrong length');
+    if (count === 0) return reader.refuse('a proposal without transforms');
     transformCount += count;
     // An offer that is not looked at to its end is not accepted, which is what the peer hears.
     if (transformCount > IKE_LIMITS.transformMax) {
