@@ -121,11 +121,29 @@ export function checkPublicValue(
   }
   if (found.kind !== 'modp') return null;
   // RFC 6989 section 2.1: 1 < r < p - 1. These primes are safe ones, so that is all.
-  const prime = integerOf(getDiffieHellman(found.group).getPrime());
   const integer = integerOf(value);
-  return integer > 1n && integer < prime - 1n
+  return integer > 1n && integer < parametersOf(found).prime - 1n
     ? null
     : 'The Diffie-Hellman value is not between 2 and p - 2.';
+}
+
+interface ModpParameters {
+  readonly primeBytes: Uint8Array;
+  readonly prime: bigint;
+  readonly generator: Uint8Array;
+}
+
+/** By the name of the group. Kept, since OpenSSL tests the prime of `modp2` each time: 70 ms. */
+const modpParameters = new Map<string, ModpParameters>();
+
+function parametersOf({ group }: ModpMethod): ModpParameters {
+  const known = modpParameters.get(group);
+  if (known !== undefined) return known;
+  const instance = getDiffieHellman(group);
+  const primeBytes = instance.getPrime();
+  const found = { primeBytes, prime: integerOf(primeBytes), generator: instance.getGenerator() };
+  modpParameters.set(group, found);
+  return found;
 }
 
 function integerOf(bytes: Uint8Array): bigint {
@@ -229,8 +247,8 @@ function agree(
   if (method.kind === 'modp' || method.kind === 'kem') {
     if (privateValue instanceof KeyObject) throw new TypeError('The private value is bytes here.');
     if (method.kind === 'kem') return mlKemDecapsulate(method.bits, privateValue, peerValue);
-    const group = getDiffieHellman(method.group);
-    const own = createDiffieHellman(group.getPrime(), group.getGenerator());
+    const { primeBytes, generator } = parametersOf(method);
+    const own = createDiffieHellman(primeBytes, generator);
     own.setPrivateKey(privateValue);
     return leftPad(own.computeSecret(peerValue), method.valueLen);
   }
@@ -241,8 +259,9 @@ function agree(
   if (publicKey === null) return null;
   try {
     const secret = diffieHellman({ privateKey: privateValue, publicKey });
-    // RFC 8031 section 3: an all-zero result is refused.
-    return secret.some((octet) => octet !== 0) ? secret : null;
+    // RFC 8031 section 3: an all-zero result is refused. On ECP, zero is an x like another.
+    const isRefused = method.kind === 'montgomery' && secret.every((octet) => octet === 0);
+    return isRefused ? null : secret;
   } catch {
     // OpenSSL refuses points of small order by itself.
     return null;
