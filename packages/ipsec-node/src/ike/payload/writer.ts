@@ -18,25 +18,29 @@ export class PayloadWriter {
 
   uint8(value: number): this {
     this.#check(value, 0xff);
-    this.#view.setUint8(this.#grow(1), value);
+    const at = this.#grow(1);
+    this.#view.setUint8(at, value);
     return this;
   }
 
   uint16(value: number): this {
     this.#check(value, 0xffff);
-    this.#view.setUint16(this.#grow(2), value);
+    const at = this.#grow(2);
+    this.#view.setUint16(at, value);
     return this;
   }
 
   uint32(value: number): this {
     this.#check(value, 0xffff_ffff);
-    this.#view.setUint32(this.#grow(4), value);
+    const at = this.#grow(4);
+    this.#view.setUint32(at, value);
     return this;
   }
 
   uint64(value: bigint): this {
     if (value < 0n || value > 0xffff_ffff_ffff_ffffn) refuseToEncode(`${value} is not 64 bits`);
-    this.#view.setBigUint64(this.#grow(8), value);
+    const at = this.#grow(8);
+    this.#view.setBigUint64(at, value);
     return this;
   }
 
@@ -73,6 +77,7 @@ export class PayloadWriter {
     }
   }
 
+  /** Makes room and returns its offset. Replaces the view: to be called before the view is read. */
   #grow(count: number): number {
     const at = this.#len;
     const len = at + count;
