@@ -137,9 +137,9 @@ export interface ConfigurationAttribute {
 }
 
 export type PayloadOf<T extends Payload['type'], P = Payload> = P extends { readonly type: infer U }
-  ? [T] extends [U]
-    ? P
-    : never
+  ? [Extract<U, T>] extends [never]
+    ? never
+    : P
   : never;
 
 /** A message whose payloads are in clear: IKE_SA_INIT, or the inside of an Encrypted payload. */
