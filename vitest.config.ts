@@ -24,6 +24,7 @@ export default defineConfig({
     projects: [
       folder('unit', { testTimeout: 20_000, alone: false }),
       folder('oracle', { testTimeout: 60_000, alone: false }),
+      folder('exchange', { testTimeout: 60_000, alone: false }),
       folder('contract', { testTimeout: 60_000, alone: false }),
       folder('tidy', { testTimeout: 60_000, alone: false }),
       folder('lab', { testTimeout: 180_000, alone: true }),

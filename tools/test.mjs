@@ -180,6 +180,7 @@ const sideBySide = [
     check('types-bench', [...tsc, '-p', 'bench']),
     vitest('unit', ['unit']),
     vitest('oracle', ['oracle']),
+    vitest('exchange', ['exchange']),
     vitest('contract', ['contract']),
     vitest('tidy', ['tidy']),
     ...['20.19', '22', '24', '26'].map(smoke),

@@ -16,6 +16,10 @@ export interface GatewayStatus {
   readonly uptimeMs: number;
   readonly control: string | null;
   readonly onStop: 'guard' | 'open';
+  /** Interfaces of the unprotected side, and the UDP ports of IKE and of ESP in UDP. */
+  readonly unprotected: readonly string[];
+  readonly ikePort: number;
+  readonly port: number;
   readonly facts: DataplaneFacts;
   readonly spdVersion: number;
   readonly policyCount: number;
@@ -31,7 +35,7 @@ export interface SaSnapshot {
   readonly id: SaId;
   readonly entry: string;
   readonly suite: SuiteName;
-  readonly mode: 'tunnel';
+  readonly mode: 'tunnel' | 'transport';
   readonly local: string;
   readonly remote: string;
   readonly localPort: number;

@@ -76,7 +76,7 @@ export interface SaValue {
   readonly suite: SuiteName;
   /** Cipher key then 4-byte salt (RFC 4106 section 8.1, RFC 7634 section 2). */
   readonly key: Uint8Array;
-  readonly mode: 'tunnel';
+  readonly mode: 'tunnel' | 'transport';
   /** Our outer address. */
   readonly local: string;
   /** The peer's outer address. */

@@ -81,12 +81,22 @@ export interface IkeSubject {
 export type IkeEvent = IkeSubject &
   (
     | { readonly kind: 'peer-up' }
-    | { readonly kind: 'peer-down'; readonly reason: string }
+    /** `end`: who ended it; 'dead': no answer, or it came to nothing. */
+    | {
+        readonly kind: 'peer-down';
+        readonly end: 'ours' | 'peer' | 'dead';
+        readonly reason: string;
+      }
     | { readonly kind: 'peer-rekeyed' }
     | { readonly kind: 'peer-moved'; readonly endpoint: SaEndpoint }
     | { readonly kind: 'child-up'; readonly inbound: number; readonly outbound: number }
     | { readonly kind: 'child-rekeyed'; readonly inbound: number; readonly outbound: number }
-    | { readonly kind: 'child-down'; readonly inbound: number; readonly reason: string }
+    | {
+        readonly kind: 'child-down';
+        readonly inbound: number;
+        readonly end: 'ours' | 'peer' | 'dead';
+        readonly reason: string;
+      }
     /** A command (`initiate`, `rekey`, `terminate`) has ended. */
     | { readonly kind: 'command-done'; readonly command: number; readonly refused: string | null }
     /** The two did not agree. `closest` is the PAD entry that came closest. */

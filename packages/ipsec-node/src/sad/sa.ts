@@ -20,7 +20,7 @@ export interface SaParameters {
   readonly suite: SuiteName;
   /** Cipher key then salt. A copy: whoever installs the SA zeroes it. */
   readonly key: Uint8Array;
-  readonly mode: 'tunnel';
+  readonly mode: 'tunnel' | 'transport';
   /** Outer addresses, canonical. */
   readonly local: string;
   readonly remote: string;

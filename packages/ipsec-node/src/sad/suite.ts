@@ -1,3 +1,5 @@
+import { type Transform, transformInfo } from './transform.js';
+
 /** A combined-mode ESP suite: cipher, ICV and nonce layout together. */
 export type SuiteName = 'aes128gcm16' | 'aes256gcm16' | 'chacha20poly1305';
 
@@ -54,4 +56,23 @@ export const SUITE_NAMES: readonly SuiteName[] = ['aes256gcm16', 'aes128gcm16', 
 /** Returns the length in bytes of a suite's keying material: cipher key and salt. */
 export function keyMaterialLen(suite: SuiteName): number {
   return SUITES[suite].cipherKeyLen + SUITES[suite].saltLen;
+}
+
+/** The suite that negotiated transforms name; null where this version has none for them. */
+export function suiteOfTransforms(
+  encryption: Transform,
+  integrity: Transform | null,
+): SuiteName | null {
+  const name = transformInfo(encryption)?.keyword;
+  return integrity === null ? (SUITE_NAMES.find((suite) => suite === name) ?? null) : null;
+}
+
+/** Bytes of the cipher's part of the keying material (RFC 7296 section 2.17), salt included. */
+export function encryptionKeyLen(suite: SuiteName): number {
+  return SUITES[suite].cipherKeyLen + SUITES[suite].saltLen;
+}
+
+/** Bytes of the integrity algorithm's part; 0 for a combined mode. */
+export function integrityKeyLen(suite: SuiteName): number {
+  return keyMaterialLen(suite) - encryptionKeyLen(suite);
 }

@@ -1,0 +1,143 @@
+/**
+ * INFORMATIONAL (RFC 7296 section 1.4): deletes, whether the peer lives, and where it is (RFC 4555).
+ *
+ * ```text
+ *   HDR, SK {[N,] [D,] ...}  -->
+ *                            <--  HDR, SK {[N,] [D,] ...}
+ * ```
+ */
+import { spiBytes, spiOf } from '../bytes.js';
+import type { ChildSa } from '../child-sa.js';
+import { type IkeSa, notifyPayload } from '../ike-sa.js';
+import { NOTIFY } from '../notify.js';
+import type { Payload } from '../payload/payload.js';
+import { switchOutbound } from './child-life.js';
+import { additionalAddresses } from './ike-auth.js';
+import { natPayloads, noteNat } from './ike-sa-init.js';
+import { allPayloads, findError, findNotify } from './find.js';
+import { yieldToPeer } from './rekey-ike-sa.js';
+import { ExchangeRefused, type Exchange, type Reply, request } from './step.js';
+
+const IKE = 1;
+const ESP = 3;
+
+/** Deletes a child. `replaced`: another has taken its place, and what is on its way is received. */
+export function* deleteChild(child: ChildSa, replaced: boolean): Exchange<void> {
+  const wasReplaced = replaced || child.state === 'rekeyed';
+  child.state = 'deleting';
+  yield* request('INFORMATIONAL', [
+    { type: 'delete', protocolId: ESP, spis: [spiBytes(child.inboundSpi)] },
+  ]);
+  if (wasReplaced) child.retire();
+  else child.end('ours', 'deleted', child.isRedundant);
+}
+
+/** Deletes the IKE SA with all its children (RFC 7296 section 1.4.1). */
+export function* deleteIkeSa(sa: IkeSa, end: 'ours' | 'dead', reason: string): Exchange<void> {
+  if (sa.phase !== 'rekeyed') sa.phase = 'deleting';
+  yield* request('INFORMATIONAL', [{ type: 'delete', protocolId: IKE, spis: [] }]);
+  sa.close(end, reason);
+}
+
+/** Asks whether the peer lives (RFC 7296 section 2.4). An answer is all that counts. */
+export function* probe(): Exchange<void> {
+  yield* request('INFORMATIONAL', []);
+}
+
+/**
+ * Tells the peer where we are (RFC 4555 section 3.5). The endpoint of the IKE SA is the new one
+ * already; the children follow once the peer has said yes.
+ */
+export function* updateAddresses(sa: IkeSa, forced: boolean): Exchange<void> {
+  const { payloads } = yield* request('INFORMATIONAL', [
+    notifyPayload(NOTIFY.UPDATE_SA_ADDRESSES),
+    ...natPayloads(sa, forced),
+  ]);
+  if (findNotify(payloads, NOTIFY.UNACCEPTABLE_ADDRESSES) !== null) {
+    throw new ExchangeRefused('the peer does not take the new address', null, { fatal: true });
+  }
+  noteNat(sa, payloads, forced);
+  moveChildren(sa);
+}
+
+/** The SAs of all children follow the endpoint of their IKE SA. */
+export function moveChildren(sa: IkeSa): void {
+  const sas = sa.children.flatMap((child) => [
+    { direction: 'inbound', spi: child.inboundSpi } as const,
+    ...(child.hasOutbound ? [{ direction: 'outbound', spi: child.outboundSpi } as const] : []),
+  ]);
+  if (sas.length > 0) sa.host.emit({ kind: 'update', sas, endpoint: sa.endpoint });
+  sa.event({ ...sa.subject(), kind: 'peer-moved', endpoint: sa.endpoint });
+}
+
+/** The responder's side. */
+export function* respondInformational(sa: IkeSa, payloads: readonly Payload[]): Exchange<Reply> {
+  const deletes = allPayloads(payloads, 'delete');
+  if (deletes.some(({ protocolId }) => protocolId === IKE)) {
+    // RFC 7296 section 1.4.1: the answer to the Delete of an IKE SA is empty.
+    yieldToPeer(sa);
+    return { payloads: [], after: () => sa.close('peer', 'the peer deleted it') };
+  }
+  const failed = findError(payloads);
+  if (failed !== null && failed.notify === NOTIFY.AUTHENTICATION_FAILED) {
+    return { payloads: [], after: () => sa.close('dead', 'the peer does not take our proof') };
+  }
+  const answer: Payload[] = [];
+  const ended: ChildSa[] = [];
+  const spis: Uint8Array[] = [];
+  for (const { protocolId, spis: named } of deletes) {
+    if (protocolId !== ESP) continue;
+    for (const bytes of named) {
+      // RFC 7296 section 1.4.1: the SPI is the one that the sender receives by.
+      const spi = spiOf(bytes);
+      const child = sa.children.find(({ outboundSpi }) => outboundSpi === spi);
+      // Section 2.25.1: both deleting the same child; each answers without it.
+      if (child === undefined || child.state === 'deleting') continue;
+      if (child.state === 'rekeyed') continue;
+      spis.push(spiBytes(child.inboundSpi));
+      yield* leave(child, ended);
+    }
+  }
+  if (spis.length > 0) answer.push({ type: 'delete', protocolId: ESP, spis });
+  if (findNotify(payloads, NOTIFY.UPDATE_SA_ADDRESSES) !== null) {
+    answer.push(...followPeer(sa, payloads));
+  } else if (findNotify(payloads, NOTIFY.ADDITIONAL_IP4_ADDRESS) !== null) {
+    sa.additionalAddresses = additionalAddresses(payloads);
+  }
+  // RFC 4555 section 3.7: returned as it came.
+  const cookie = findNotify(payloads, NOTIFY.COOKIE2);
+  if (cookie !== null) answer.push(notifyPayload(NOTIFY.COOKIE2, cookie.data));
+  return {
+    payloads: answer,
+    after: () => {
+      for (const child of ended) sa.host.childEnded(sa, child);
+    },
+  };
+}
+
+// The peer deletes a child: after a rekey it says that it is ready for the new one (RFC 7296 2.8).
+function* leave(child: ChildSa, ended: ChildSa[]): Exchange<void> {
+  const successor = child.peerRekey?.successor ?? child.ownRekey?.successor ?? null;
+  if (successor !== null && !successor.isRedundant) {
+    yield* switchOutbound(successor);
+    child.retire();
+    return;
+  }
+  if (child.isRedundant || child.ownRekey !== null) {
+    // Redundant after two rekeys at once; or ours is on its way and will find the old one gone.
+    child.retire();
+    return;
+  }
+  child.end('peer', 'the peer deleted it', false);
+  ended.push(child);
+}
+
+// RFC 4555 section 3.5: the new address is where the request came from.
+function followPeer(sa: IkeSa, payloads: readonly Payload[]): readonly Payload[] {
+  if (!sa.abilities.mobike || sa.isInitiator) return [];
+  const forced = sa.peer?.encapsulation === 'forced';
+  sa.endpoint = { ...sa.requestPath, encapsulation: sa.endpoint.encapsulation };
+  noteNat(sa, payloads, forced);
+  moveChildren(sa);
+  return natPayloads(sa, forced);
+}

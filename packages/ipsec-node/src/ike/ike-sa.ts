@@ -1,0 +1,879 @@
+/**
+ * One IKE SA (RFC 7296 section 2): keys, message IDs, retransmission, and the two lanes in which
+ * exchanges run. What the exchanges say to each other is in exchange/.
+ *
+ * ```text
+ *                    IKE_SA_INIT, IKE_AUTH                 new IKE SA in place
+ *   connecting ------------------------------> established ------------------> rekeyed
+ *       |                                        |    |                           |
+ *       | refused, no answer            Delete  |    | no answer         Delete  |
+ *       v                                        v    v                           v
+ *     closed <------------------------------- deleting ----------------------> closed
+ * ```
+ *
+ * Own exchanges run one after the other in the own lane; the peer's requests in the peer lane. Both
+ * have a window of one message (RFC 7296 section 2.3): at most one exchange of each is under way.
+ */
+import type { Milliseconds } from '../clock.js';
+import { IpsecError } from '../errors.js';
+import type { Identity } from '../pad/identity.js';
+import type { Pad } from '../pad/pad.js';
+import type { PadEntry } from '../pad/pad-entry.js';
+import type { Proposal } from '../sad/proposal.js';
+import type {
+  Effect,
+  EffectResult,
+  IkeAction,
+  IkeEvent,
+  IkeSubject,
+  SaEndpoint,
+} from './action.js';
+import type { ChildSa } from './child-sa.js';
+import { type IkeKeys, type IkeSuite, intAuthStep, wipeKeys } from './crypto/key-schedule.js';
+import {
+  ExchangeRefused,
+  type Exchange,
+  type Reply,
+  type Step,
+  type StepResult,
+} from './exchange/step.js';
+import { Reassembly } from './fragmentation.js';
+import type { IkeLimits } from './limits.js';
+import { isSameBytes } from './bytes.js';
+import { NOTIFY } from './notify.js';
+import { encodeEncryptedHead, encodePayloads, parsePayloads } from './payload/codec.js';
+import {
+  EXCHANGE_NUMBERS,
+  type ExchangeName,
+  type IkeHeader,
+  type Payload,
+  type ReceivedMessage,
+} from './payload/payload.js';
+import { openBody, sealMessage } from './sealing.js';
+import type { TimerHandle, TimerQueue } from './timer-queue.js';
+
+/** What an IKE SA asks of the endpoint that it belongs to. */
+export interface IkeHost {
+  readonly now: Milliseconds;
+  readonly limits: IkeLimits;
+  readonly timers: TimerQueue;
+  readonly pad: Pad;
+  /** UDP ports of IKE, and of IKE with ESP behind a NAT: 500 and 4500. */
+  readonly ports: { readonly ike: number; readonly nat: number };
+  random(length: number): Uint8Array;
+  emit(action: IkeAction): void;
+  /** Asks for work; `resume` is called with its outcome, never at once. */
+  begin(effect: Effect, resume: (result: EffectResult) => void): void;
+  nextNumber(): number;
+  /** An inbound SPI that no SA uses (RFC 4303 section 2.1). */
+  allocateSpi(): number;
+  releaseSpi(spi: number): void;
+  allocateIkeSpi(): bigint;
+  /** Makes an IKE SA findable by its SPI. */
+  adopt(sa: IkeSa): void;
+  /** Whatever is learned of the peer's path from a message that is authentic. */
+  followPath(sa: IkeSa, message: ReceivedMessage): void;
+  /** The IKE SA is gone. `end` decides what becomes of its peer. */
+  release(sa: IkeSa, end: IkeSaEnd): void;
+  /** Makes a child findable by its inbound SPI; null: it is gone. */
+  indexChild(spi: number, child: ChildSa | null): void;
+  /** A child has come up, in place of another where `predecessor` is one. */
+  childUp(child: ChildSa, predecessor: ChildSa | null): void;
+  /** A child ended that nobody here asked to end. */
+  childEnded(sa: IkeSa, child: ChildSa): void;
+  /** `successor` has taken the place of an IKE SA: it is to be rekeyed in its time. */
+  ikeRekeyed(successor: IkeSa): void;
+  /** Bytes that wait in reassembly changed by this much; false: there is no room. */
+  reserveFragmentBytes(change: number): boolean;
+}
+
+/** Why an IKE SA is gone. */
+export type IkeSaEnd =
+  /** By command, by our reload, or replaced by a rekey. */
+  | 'ours'
+  /** The peer deleted it. */
+  | 'peer'
+  /** No answer, or it came to nothing. */
+  | 'dead';
+
+/** What the two found out about each other in IKE_SA_INIT. */
+export interface PeerAbilities {
+  fragmentation: boolean;
+  hashes: readonly number[];
+  intermediate: boolean;
+  ppk: boolean;
+  mobike: boolean;
+  /** Vendor IDs, hexadecimal, bounded: for people. */
+  vendorIds: readonly string[];
+}
+
+interface PendingRequest {
+  readonly messageId: number;
+  readonly exchange: ExchangeName;
+  readonly datagrams: readonly Uint8Array[];
+  readonly resume: (result: StepResult) => void;
+  attempts: number;
+  timer: TimerHandle;
+}
+
+/** An own exchange that waits for its turn. */
+interface Turn {
+  readonly name: string;
+  /** Given the IKE SA that runs it: the one it was queued for, or its successor. */
+  readonly start: (sa: IkeSa) => Exchange<void>;
+  /** Told how it ended: null, or why not. */
+  readonly done: (refused: string | null) => void;
+}
+
+export class IkeSa {
+  readonly id: number;
+  phase: 'connecting' | 'established' | 'rekeyed' | 'deleting' | 'closed' = 'connecting';
+  spiInitiator: bigint;
+  spiResponder: bigint;
+  endpoint: SaEndpoint;
+  peer: PadEntry | null = null;
+  localIdentity: Identity | null = null;
+  remoteIdentity: Identity | null = null;
+  proposal: Proposal | null = null;
+  suite: IkeSuite | null = null;
+  keys: IkeKeys | null = null;
+  readonly nat = { local: false, remote: false };
+  readonly abilities: PeerAbilities = {
+    fragmentation: false,
+    hashes: [],
+    intermediate: false,
+    ppk: false,
+    mobike: false,
+    vendorIds: [],
+  };
+  hasPpk = false;
+  children: ChildSa[] = [];
+  /** Other addresses of the peer (RFC 4555 section 3.4). */
+  additionalAddresses: readonly string[] = [];
+  readonly createdAt: Milliseconds;
+  establishedAt: Milliseconds = 0;
+  rekeyAt: Milliseconds | null = null;
+  lastHeardAt: Milliseconds;
+  lastSentAt: Milliseconds;
+  /** A rekey of this IKE SA that is under way or done, of each side (RFC 7296 section 2.8.2). */
+  ownRekey: IkeRekey | null = null;
+  peerRekey: IkeRekey | null = null;
+  /** What IKE_INTERMEDIATE exchanges add to AUTH (RFC 9242 section 3.3.2); null: there was none. */
+  transcript: { initiator: Uint8Array | null; responder: Uint8Array | null } | null = null;
+  /** Key exchange methods that stand between a CREATE_CHILD_SA and its end (RFC 9370). */
+  followup: Followup | null = null;
+
+  /** Where the message that is being handled came from. */
+  messagePath: SaEndpoint;
+  /** As responder: under what the first message is known. */
+  initKey: string | null = null;
+  /** Where the request that is being answered came from. */
+  requestPath: SaEndpoint;
+
+  /** Timers that live as long as the IKE SA, by what they are for. */
+  private readonly timers = new Map<string, TimerHandle>();
+  /** First datagram of the last request that we sent, and of the last one that came. */
+  sentRequest: Uint8Array = new Uint8Array(0);
+  private nextRequestId = 0;
+  private expectedRequestId = 0;
+  private pending: PendingRequest | null = null;
+  private lastRequest: Uint8Array | null = null;
+  private lastResponse: readonly Uint8Array[] | null = null;
+  private answering: Exchange<Reply> | null = null;
+  private readonly turns: Turn[] = [];
+  private current: { readonly turn: Turn; readonly exchange: Exchange<void> } | null = null;
+  /** Exchanges whose code is running at this moment. */
+  private readonly advancing = new Set<Exchange<unknown>>();
+  private wrongMessages = 0;
+  private ivCounter = 0n;
+  private reassembly: {
+    readonly id: number;
+    readonly isResponse: boolean;
+    readonly parts: Reassembly;
+    bytes: number;
+    timer: TimerHandle;
+  } | null = null;
+
+  constructor(
+    readonly host: IkeHost,
+    readonly isInitiator: boolean,
+    spis: { readonly initiator: bigint; readonly responder: bigint },
+    endpoint: SaEndpoint,
+  ) {
+    this.id = host.nextNumber();
+    this.spiInitiator = spis.initiator;
+    this.spiResponder = spis.responder;
+    this.endpoint = endpoint;
+    this.messagePath = endpoint;
+    this.requestPath = endpoint;
+    this.createdAt = host.now;
+    this.lastHeardAt = host.now;
+    this.lastSentAt = host.now;
+  }
+
+  /** The SPI by which the peer's messages name this IKE SA. */
+  get localSpi(): bigint {
+    return this.isInitiator ? this.spiInitiator : this.spiResponder;
+  }
+
+  get isOpen(): boolean {
+    return this.phase !== 'closed';
+  }
+
+  /** New keys; the old are wiped. */
+  useKeys(suite: IkeSuite, keys: IkeKeys): void {
+    const old = this.keys;
+    this.suite = suite;
+    this.keys = keys;
+    this.ivCounter = 0n;
+    if (old !== null && old !== keys) wipeKeys(old);
+  }
+
+  /**
+   * Keys of which only SK_d and SK_p changed (RFC 8784): the counter of IVs goes on, since the keys
+   * of the cipher are the same.
+   */
+  mixKeys(keys: IkeKeys): void {
+    if (this.keys !== null && this.keys !== keys) wipeKeys(this.keys);
+    this.keys = keys;
+  }
+
+  // ---------------------------------------------------------------- own exchanges
+
+  /** Queues an own exchange; `done` is told how it ended. */
+  enqueue(
+    name: string,
+    start: (sa: IkeSa) => Exchange<void>,
+    done: (refused: string | null) => void = () => undefined,
+  ): void {
+    if (this.phase === 'closed') {
+      done('the IKE SA is gone');
+      return;
+    }
+    if (this.turns.length >= this.host.limits.queuedInputMax) {
+      done('too many exchanges wait for this IKE SA');
+      return;
+    }
+    this.turns.push({ name, start, done });
+    this.nextTurn();
+  }
+
+  /** True where an own exchange of that name waits or runs. */
+  hasTurn(name: string): boolean {
+    return this.current?.turn.name === name || this.turns.some((turn) => turn.name === name);
+  }
+
+  /**
+   * Takes the place of an IKE SA that was rekeyed: children, identities and what waits move here
+   * (RFC 7296 section 2.18).
+   */
+  takeOver(old: IkeSa): void {
+    this.peer = old.peer;
+    this.localIdentity = old.localIdentity;
+    this.remoteIdentity = old.remoteIdentity;
+    this.hasPpk = old.hasPpk;
+    this.additionalAddresses = old.additionalAddresses;
+    this.children = old.children;
+    for (const child of this.children) child.ike = this;
+    old.children = [];
+    old.phase = 'rekeyed';
+    for (const name of ['rekey', 'expire', 'liveness', 'keepalive']) old.cancelTimer(name);
+    old.rekeyAt = null;
+    old.moveTurnsTo(this);
+    this.phase = 'established';
+    this.establishedAt = this.host.now;
+    this.event({ ...this.subject(), kind: 'peer-rekeyed' });
+    this.host.ikeRekeyed(this);
+  }
+
+  /** What the two found out about each other holds for the successor too. */
+  inheritFrom(old: IkeSa): void {
+    this.peer = old.peer;
+    Object.assign(this.nat, old.nat);
+    Object.assign(this.abilities, old.abilities);
+  }
+
+  /** Own exchanges that have not begun move to the IKE SA that takes this one's place. */
+  moveTurnsTo(successor: IkeSa): void {
+    for (const turn of this.turns.splice(0)) {
+      successor.enqueue(turn.name, turn.start, turn.done);
+    }
+  }
+
+  private nextTurn(): void {
+    if (this.current !== null || this.pending !== null || this.phase === 'closed') return;
+    const turn = this.turns.shift();
+    if (turn === undefined) return;
+    const exchange = turn.start(this);
+    this.current = { turn, exchange };
+    this.driveOwn(exchange, null);
+  }
+
+  private driveOwn(exchange: Exchange<void>, result: StepResult | null): void {
+    const current = this.current;
+    if (current?.exchange !== exchange) return;
+    try {
+      const next = this.advance(exchange, result);
+      // The exchange may have closed the IKE SA.
+      if (this.current !== current) return;
+      if (next.done === true) {
+        this.current = null;
+        current.turn.done(null);
+        this.nextTurn();
+        return;
+      }
+      const step = next.value;
+      if (step.kind === 'effect') {
+        this.begin(step.effect, (outcome) =>
+          this.driveOwn(exchange, { kind: 'effect', result: outcome }),
+        );
+      } else {
+        this.sendRequest(step.exchange, step.payloads, (response) =>
+          this.driveOwn(exchange, response),
+        );
+      }
+    } catch (error) {
+      if (this.current !== current) return;
+      this.current = null;
+      const reason = reasonOf(error);
+      if (error instanceof ExchangeRefused && error.fatal) this.close('dead', reason);
+      current.turn.done(reason);
+      if (!(error instanceof ExchangeRefused)) {
+        this.detail(`${current.turn.name} failed: ${reason}`);
+        this.close('dead', reason);
+      }
+      this.nextTurn();
+    }
+  }
+
+  private advance<T>(exchange: Exchange<T>, result: StepResult | null): IteratorResult<Step, T> {
+    this.advancing.add(exchange);
+    try {
+      return result === null ? exchange.next() : exchange.next(result);
+    } finally {
+      this.advancing.delete(exchange);
+    }
+  }
+
+  /** Work for an exchange; its outcome is dropped, and undone, where the IKE SA is gone by then. */
+  private begin(effect: Effect, resume: (result: EffectResult) => void): void {
+    this.host.begin(effect, (result) => {
+      if (this.phase !== 'closed') {
+        resume(result);
+      } else if (
+        effect.kind === 'install' &&
+        result.kind === 'install' &&
+        result.refused === null
+      ) {
+        this.host.emit({ kind: 'delete', sas: effect.sas.map(({ id }) => id) });
+      }
+    });
+  }
+
+  private sendRequest(
+    exchange: ExchangeName,
+    payloads: readonly Payload[],
+    resume: (result: StepResult) => void,
+  ): void {
+    // RFC 7296 section 2.2: the message ID is zero for every IKE_SA_INIT, retries included.
+    const messageId = exchange === 'IKE_SA_INIT' ? 0 : this.nextRequestId;
+    const datagrams = this.seal(this.header(exchange, false, messageId), payloads);
+    this.sentRequest = datagrams[0] ?? new Uint8Array(0);
+    this.pending = {
+      messageId,
+      exchange,
+      datagrams,
+      resume,
+      attempts: 0,
+      timer: { cancel: () => undefined },
+    };
+    this.transmit(this.pending);
+  }
+
+  private transmit(pending: PendingRequest): void {
+    const { limits } = this.host;
+    pending.attempts += 1;
+    this.send(pending.datagrams);
+    // RFC 7296 section 2.4: exponentially longer waits, with jitter against peers in step.
+    const [jitter = 0] = this.host.random(1);
+    const wait = limits.retransmitMs * limits.retransmitBase ** (pending.attempts - 1);
+    pending.timer = this.host.timers.add(
+      this.host.now + wait * (0.9 + (0.2 * jitter) / 255),
+      () => {
+        if (this.pending !== pending) return;
+        if (pending.attempts > limits.retransmitMax) {
+          this.close('dead', `no answer to ${pending.exchange} after ${pending.attempts} tries`);
+        } else {
+          this.transmit(pending);
+        }
+      },
+    );
+  }
+
+  /** Message ID of the next request of ours, and of the one that the peer's is being answered. */
+  get requestId(): number {
+    return this.pending?.messageId ?? this.nextRequestId;
+  }
+
+  /** Message ID of the peer's request that is being answered, or was last. */
+  get answeringId(): number {
+    return this.expectedRequestId - 1;
+  }
+
+  /** One INFORMATIONAL request that is not sent again and whose answer nobody waits for. */
+  sendLast(payloads: readonly Payload[]): void {
+    this.send(this.seal(this.header('INFORMATIONAL', false, this.nextRequestId), payloads));
+    this.nextRequestId += 1;
+  }
+
+  /** Called once IKE_SA_INIT is done: the message IDs go on from there. */
+  finishInit(): void {
+    this.nextRequestId = 1;
+  }
+
+  /** Sends the pending request again at once, to a new endpoint (RFC 4555 section 3.5). */
+  retransmitNow(): void {
+    const pending = this.pending;
+    if (pending === null) return;
+    pending.timer.cancel();
+    pending.attempts = 0;
+    this.transmit(pending);
+  }
+
+  // ---------------------------------------------------------------- the peer's messages
+
+  /**
+   * A message that names this IKE SA. `respond` makes the exchange that answers a request; null
+   * where the request has no place in this phase, and is dropped.
+   */
+  handleMessage(
+    message: ReceivedMessage,
+    respond: (message: ReceivedMessage, payloads: readonly Payload[]) => Exchange<Reply> | null,
+  ): void {
+    if (message.header.isResponse) this.handleResponse(message);
+    else this.handleRequest(message, respond);
+  }
+
+  private handleRequest(
+    message: ReceivedMessage,
+    respond: (message: ReceivedMessage, payloads: readonly Payload[]) => Exchange<Reply> | null,
+  ): void {
+    const { messageId } = message.header;
+    if (messageId === this.expectedRequestId - 1 && this.lastResponse !== null) {
+      // RFC 7296 section 2.1: the same request gets the same response, bit for bit. Of a fragmented
+      // one the first fragment asks for it (RFC 7383 section 2.6.1).
+      if (this.lastRequest !== null && isSameBytes(this.lastRequest, message.bytes)) {
+        this.send(this.lastResponse, this.requestPath);
+      }
+      return;
+    }
+    if (messageId !== this.expectedRequestId || this.answering !== null) return;
+    const opened = this.open(message);
+    if (opened === null) return;
+    this.host.followPath(this, message);
+    this.lastHeardAt = this.host.now;
+    if (!opened.ok) {
+      this.acceptRequest(message);
+      this.answer(message, refusing(opened.fault.notify, opened.fault.data, opened.fault.reason));
+      return;
+    }
+    const exchange = respond(message, opened.value);
+    if (exchange === null) return;
+    this.acceptRequest(message);
+    this.answer(message, exchange);
+  }
+
+  private acceptRequest(message: ReceivedMessage): void {
+    this.expectedRequestId += 1;
+    this.lastRequest = message.bytes;
+    this.lastResponse = null;
+  }
+
+  /** Runs the exchange that answers a request, and sends what it returns. */
+  answer(request: ReceivedMessage, exchange: Exchange<Reply>): void {
+    this.answering = exchange;
+    this.driveAnswer(request, exchange, null);
+  }
+
+  private driveAnswer(
+    request: ReceivedMessage,
+    exchange: Exchange<Reply>,
+    result: StepResult | null,
+  ): void {
+    if (this.answering !== exchange) return;
+    try {
+      const next = this.advance(exchange, result);
+      if (this.answering !== exchange) return;
+      if (next.done === true) {
+        this.answering = null;
+        this.respond(request, next.value.payloads);
+        next.value.after?.();
+        return;
+      }
+      const step = next.value;
+      if (step.kind !== 'effect') throw new Error('A responder sends no request.');
+      this.begin(step.effect, (outcome) =>
+        this.driveAnswer(request, exchange, { kind: 'effect', result: outcome }),
+      );
+    } catch (error) {
+      if (this.answering !== exchange) return;
+      this.answering = null;
+      const reason = reasonOf(error);
+      if (!(error instanceof ExchangeRefused)) {
+        this.detail(`Answering failed: ${reason}`);
+        this.close('dead', reason);
+        return;
+      }
+      if (error.notify !== null) {
+        this.respond(request, [notifyPayload(error.notify, error.options.data)]);
+      }
+      if (error.fatal) this.close('dead', reason);
+    }
+  }
+
+  private respond(request: ReceivedMessage, payloads: readonly Payload[]): void {
+    const name = exchangeName(request.header.exchange);
+    if (name === null || this.phase === 'closed') return;
+    const header = this.header(name, true, request.header.messageId);
+    this.lastResponse = this.seal(header, payloads);
+    this.send(this.lastResponse, this.requestPath);
+  }
+
+  /** Bytes of the last response, for AUTH. */
+  get responseBytes(): Uint8Array | null {
+    return this.lastResponse?.[0] ?? null;
+  }
+
+  /** The IKE_SA_INIT request that made this responder: its retransmissions are known by it. */
+  beginAsResponder(request: ReceivedMessage, exchange: Exchange<Reply>): void {
+    this.acceptRequest(request);
+    this.answer(request, exchange);
+  }
+
+  /** Whether an IKE_SA_INIT request is the one that made this IKE SA; answers it again if so. */
+  isRepeatedInit(message: ReceivedMessage): boolean {
+    if (this.lastRequest === null || !isSameBytes(this.lastRequest, message.bytes)) return false;
+    if (this.expectedRequestId === 1 && this.lastResponse !== null) {
+      this.send(this.lastResponse, this.requestPath);
+    }
+    return true;
+  }
+
+  private handleResponse(message: ReceivedMessage): void {
+    const pending = this.pending;
+    if (pending === null || message.header.messageId !== pending.messageId) return;
+    if (message.header.exchange !== EXCHANGE_NUMBERS[pending.exchange]) return;
+    const opened = this.open(message);
+    if (opened === null) return;
+    this.lastHeardAt = this.host.now;
+    if (!opened.ok) {
+      // RFC 7296 section 2.21.2: a response is never answered. Unprotected ones are not believed.
+      if (this.keys !== null)
+        this.close('dead', `the response was malformed: ${opened.fault.reason}`);
+      return;
+    }
+    if (pending.exchange === 'IKE_SA_INIT' && this.distrusts(pending, message, opened.value))
+      return;
+    this.settle(pending, message, opened.value);
+  }
+
+  private settle(
+    pending: PendingRequest,
+    message: ReceivedMessage,
+    payloads: readonly Payload[],
+  ): void {
+    if (this.pending !== pending) return;
+    pending.timer.cancel();
+    this.pending = null;
+    if (pending.exchange !== 'IKE_SA_INIT') this.nextRequestId += 1;
+    pending.resume({ kind: 'response', payloads, message });
+    this.nextTurn();
+  }
+
+  // RFC 7296 section 2.4: anybody can send an error in clear. A genuine answer may follow within a
+  // moment, so a refusal is believed only when none does.
+  private distrusts(
+    pending: PendingRequest,
+    message: ReceivedMessage,
+    payloads: readonly Payload[],
+  ): boolean {
+    const isRefusal = payloads.some(
+      (payload) =>
+        payload.type === 'notify' &&
+        payload.notify < 16_384 &&
+        payload.notify !== NOTIFY.INVALID_KE_PAYLOAD,
+    );
+    if (!isRefusal || payloads.some(({ type }) => type === 'sa')) return false;
+    if (!this.timers.has('distrust')) {
+      this.setTimer('distrust', this.host.limits.retransmitMs / 2, () =>
+        this.settle(pending, message, payloads),
+      );
+    }
+    return true;
+  }
+
+  /** The payloads of a message; null where it is not (yet, or not authentically) one. */
+  private open(message: ReceivedMessage): ReturnType<typeof parsePayloads> | null {
+    if (this.suite === null || this.keys === null) {
+      return message.encrypted === null ? { ok: true, value: message.payloads } : null;
+    }
+    // RFC 7296 section 2: once there are keys, a message in clear says nothing.
+    if (message.encrypted === null) return null;
+    const { cipher } = this.suite;
+    const fromInitiator = !this.isInitiator;
+    const plaintext = openBody(cipher, this.keys, fromInitiator, message);
+    if (plaintext === null) {
+      this.handleWrongMessage();
+      return null;
+    }
+    const { fragment, firstPayload } = message.encrypted;
+    if (fragment === null) return this.parse(message, firstPayload, plaintext);
+    if (!this.abilities.fragmentation) return null;
+    return this.collect(message, fragment, firstPayload, plaintext);
+  }
+
+  private collect(
+    message: ReceivedMessage,
+    fragment: { readonly number: number; readonly total: number },
+    firstPayload: number,
+    plaintext: Uint8Array,
+  ): ReturnType<typeof parsePayloads> | null {
+    const { messageId, isResponse } = message.header;
+    if (this.reassembly?.id !== messageId || this.reassembly.isResponse !== isResponse) {
+      this.dropReassembly();
+      this.reassembly = {
+        id: messageId,
+        isResponse,
+        parts: new Reassembly(),
+        bytes: 0,
+        timer: this.host.timers.add(this.host.now + this.host.limits.fragmentMs, () =>
+          this.dropReassembly(),
+        ),
+      };
+    }
+    const { parts } = this.reassembly;
+    const outcome = parts.add(
+      fragment.number,
+      fragment.total,
+      firstPayload,
+      plaintext,
+      this.host.now,
+    );
+    if (outcome.kind === 'complete') {
+      this.dropReassembly();
+      return this.parse(message, outcome.firstPayload, outcome.bytes);
+    }
+    if (outcome.kind === 'refused') {
+      this.dropReassembly();
+      this.detail(`Fragments were refused: ${outcome.reason}`);
+      return null;
+    }
+    const change = parts.byteLength - this.reassembly.bytes;
+    if (!this.host.reserveFragmentBytes(change)) {
+      this.dropReassembly();
+      this.detail('Fragments were dropped: too many bytes wait in reassembly.');
+      return null;
+    }
+    this.reassembly.bytes += change;
+    return null;
+  }
+
+  private parse(
+    message: ReceivedMessage,
+    first: number,
+    plaintext: Uint8Array,
+  ): ReturnType<typeof parsePayloads> {
+    this.note(message.header, first, plaintext);
+    return parsePayloads(first, plaintext);
+  }
+
+  // RFC 9242 section 3.3.2: both messages of an IKE_INTERMEDIATE exchange go into AUTH, as they
+  // were before they were sealed and cut.
+  private note(header: IkeHeader, first: number, plaintext: Uint8Array): void {
+    if (header.exchange !== EXCHANGE_NUMBERS.IKE_INTERMEDIATE) return;
+    const { suite, keys } = this;
+    if (suite === null || keys === null) return;
+    const sender = header.isInitiator ? 'initiator' : 'responder';
+    const skP = header.isInitiator ? keys.skPi : keys.skPr;
+    const head = encodeEncryptedHead({ ...header }, first, plaintext.length, null);
+    this.transcript ??= { initiator: null, responder: null };
+    this.transcript[sender] = intAuthStep(suite.prf, skP, this.transcript[sender], head, plaintext);
+  }
+
+  private dropReassembly(): void {
+    if (this.reassembly === null) return;
+    this.reassembly.timer.cancel();
+    this.host.reserveFragmentBytes(-this.reassembly.bytes);
+    this.reassembly = null;
+  }
+
+  // RFC 8019 section 4.6: who cannot make one right message in three does not hold a half-open SA.
+  private handleWrongMessage(): void {
+    this.wrongMessages += 1;
+    if (this.phase === 'connecting' && !this.isInitiator) {
+      if (this.wrongMessages >= this.host.limits.wrongMessageMax) {
+        this.close('dead', 'too many messages that nobody with the keys made');
+      }
+    }
+  }
+
+  // ---------------------------------------------------------------- sending
+
+  private header(exchange: ExchangeName, isResponse: boolean, messageId: number): IkeHeader {
+    return {
+      spiInitiator: this.spiInitiator,
+      spiResponder: this.spiResponder,
+      exchange: EXCHANGE_NUMBERS[exchange],
+      majorVersion: 2,
+      minorVersion: 0,
+      isResponse,
+      isInitiator: this.isInitiator,
+      isHigherVersion: false,
+      messageId,
+    };
+  }
+
+  private seal(header: IkeHeader, payloads: readonly Payload[]): readonly Uint8Array[] {
+    if (header.exchange === EXCHANGE_NUMBERS.IKE_INTERMEDIATE) {
+      const { first, bytes } = encodePayloads(payloads);
+      this.note(header, first, bytes);
+    }
+    const isClear = header.exchange === EXCHANGE_NUMBERS.IKE_SA_INIT;
+    return sealMessage(header, payloads, {
+      cipher: isClear || this.suite === null ? null : this.suite.cipher,
+      keys: this.keys,
+      fromInitiator: this.isInitiator,
+      nextIv: (cipher) => {
+        if (cipher.needsRandomIv) return this.host.random(cipher.ivLen);
+        this.ivCounter += 1n;
+        const iv = new Uint8Array(8);
+        new DataView(iv.buffer).setBigUint64(0, this.ivCounter);
+        return iv;
+      },
+      fragmentBytes: this.abilities.fragmentation
+        ? this.host.limits.fragmentBytes - (this.endpoint.remote.includes(':') ? 48 : 28) - 4
+        : null,
+    });
+  }
+
+  // RFC 7296 section 2.11: a response goes to where its request came from.
+  private send(datagrams: readonly Uint8Array[], path: SaEndpoint = this.endpoint): void {
+    const { local, localPort, remote, remotePort } = path;
+    this.lastSentAt = this.host.now;
+    for (const payload of datagrams) {
+      this.host.emit({
+        kind: 'send',
+        datagram: { local, localPort, remote, remotePort, payload },
+      });
+    }
+  }
+
+  // ---------------------------------------------------------------- time and events
+
+  /** Sets the timer of that name, in place of the one before. */
+  setTimer(name: string, after: Milliseconds, run: () => void): void {
+    this.timers.get(name)?.cancel();
+    this.timers.set(
+      name,
+      this.host.timers.add(this.host.now + after, () => {
+        this.timers.delete(name);
+        run();
+      }),
+    );
+  }
+
+  cancelTimer(name: string): void {
+    this.timers.get(name)?.cancel();
+    this.timers.delete(name);
+  }
+
+  subject(child: ChildSa | null = null): IkeSubject {
+    return {
+      ikeSa: this.id,
+      peer: this.peer?.name ?? null,
+      child: child?.terms.name ?? null,
+      remote: this.endpoint.remote,
+    };
+  }
+
+  event(event: IkeEvent): void {
+    this.host.emit({ kind: 'event', event });
+  }
+
+  detail(text: string): void {
+    this.event({ ...this.subject(), kind: 'detail', text });
+  }
+
+  // ---------------------------------------------------------------- the end
+
+  /** Ends the IKE SA here and now: SAs are deleted, keys wiped. The peer is not told. */
+  close(end: IkeSaEnd, reason: string): void {
+    if (this.phase === 'closed') return;
+    // One that another took the place of is not missed.
+    const wasUp = this.phase === 'established' || this.phase === 'deleting';
+    this.phase = 'closed';
+    this.pending?.timer.cancel();
+    this.pending = null;
+    for (const timer of this.timers.values()) timer.cancel();
+    this.timers.clear();
+    this.dropReassembly();
+    for (const child of this.children.splice(0)) child.end(end, reason, false);
+    if (this.keys !== null) wipeKeys(this.keys);
+    this.keys = null;
+    if (wasUp) this.event({ ...this.subject(), kind: 'peer-down', end, reason });
+    const waiting = this.turns.splice(0);
+    const current = this.current;
+    this.current = null;
+    // An abandoned generator runs its `finally` blocks: secrets are wiped and SPIs given back.
+    // One that closes its own IKE SA is running, and ends by itself.
+    const answering = this.answering;
+    this.answering = null;
+    if (current !== null && !this.advancing.has(current.exchange)) current.exchange.return();
+    if (answering !== null && !this.advancing.has(answering)) answering.return({ payloads: [] });
+    this.host.release(this, end);
+    current?.turn.done(reason);
+    for (const turn of waiting) turn.done(reason);
+  }
+}
+
+/** One rekey of an IKE SA: its nonces, and the IKE SA that it made. */
+export interface IkeRekey {
+  readonly nonces: readonly Uint8Array[];
+  readonly successor: IkeSa | null;
+}
+
+/** A CREATE_CHILD_SA that goes on in IKE_FOLLOWUP_KE exchanges (RFC 9370 section 2.2.4). */
+export interface Followup {
+  /** The ADDITIONAL_KEY_EXCHANGE data that names it. */
+  readonly link: Uint8Array;
+  next(payloads: readonly Payload[]): Exchange<Reply>;
+}
+
+/** The name of a known exchange type. */
+export function exchangeName(exchange: number): ExchangeName | null {
+  for (const [name, number] of Object.entries(EXCHANGE_NUMBERS)) {
+    if (number === exchange && isExchangeName(name)) return name;
+  }
+  return null;
+}
+
+function isExchangeName(name: string): name is ExchangeName {
+  return Object.hasOwn(EXCHANGE_NUMBERS, name);
+}
+
+/** A notification without an SPI. */
+export function notifyPayload(notify: number, data: Uint8Array = new Uint8Array(0)): Payload {
+  return { type: 'notify', protocolId: 0, spi: new Uint8Array(0), notify, data };
+}
+
+// RFC 7296 section 2.21.3: after INVALID_SYNTAX the IKE SA is gone; an unknown critical payload
+// ends the exchange alone.
+function* refusing(notify: number | null, data: Uint8Array, reason: string): Exchange<Reply> {
+  throw new ExchangeRefused(reason, notify, { fatal: notify === NOTIFY.INVALID_SYNTAX, data });
+}
+
+function reasonOf(error: unknown): string {
+  if (error instanceof ExchangeRefused) return error.message;
+  if (error instanceof IpsecError) return `${error.code}: ${error.message}`;
+  return error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+}

@@ -1,0 +1,126 @@
+import { describe, expect, it } from 'vitest';
+import { ADDITIONAL } from './names.js';
+import {
+  ECP256,
+  ESN,
+  ESP_PFS,
+  esp,
+  GCM256,
+  ike,
+  ML_KEM_1024,
+  ML_KEM_768,
+  pads,
+  PRF256,
+  X25519,
+} from './peers.js';
+import { Simulation } from './simulator.js';
+
+async function connected(simulation: Simulation): Promise<void> {
+  const command = await simulation.initiate('a', 'net', 'b');
+  await simulation.run(1_000);
+  expect(simulation.events.filter(({ event }) => event.kind === 'detail')).toEqual([]);
+  expect(simulation.outcome(command)).toBeNull();
+}
+
+describe('two endpoints', () => {
+  it('come to an IKE SA and a child in four messages', async () => {
+    const simulation = new Simulation({ pads: pads() });
+    await connected(simulation);
+    expect(simulation.sent).toHaveLength(4);
+    expect(simulation.children('a')).toHaveLength(1);
+    expect(simulation.children('b')).toHaveLength(1);
+    expect(await simulation.sendPacket('a', 'net')).toBe(true);
+    expect(await simulation.sendPacket('b', 'net')).toBe(true);
+    expect(simulation.ikeSas('a')[0]?.remoteIdentity).toBe('b.example');
+    expect(simulation.ikeSas('b')[0]?.remoteIdentity).toBe('a.example');
+  });
+
+  it('rekey a child from either side and lose nothing', async () => {
+    const simulation = new Simulation({ pads: pads({ child: { proposals: [ESP_PFS] } }) });
+    await connected(simulation);
+    simulation.watchTraffic(['net']);
+    for (const side of ['a', 'b', 'b', 'a'] as const) {
+      const before = simulation.children(side)[0]?.inbound;
+      await simulation.rekeyChild(side);
+      await simulation.run(20_000);
+      expect(simulation.children(side)[0]?.inbound).not.toBe(before);
+      expect(simulation.children('a')).toHaveLength(1);
+      expect(simulation.children('b')).toHaveLength(1);
+      expect(simulation.datapaths.a.inbound.size).toBe(1);
+      expect(simulation.datapaths.b.outbound).toHaveLength(1);
+    }
+    expect(simulation.lost).toEqual([]);
+  });
+
+  it('rekey the IKE SA from either side and keep the child', async () => {
+    const simulation = new Simulation({ pads: pads() });
+    await connected(simulation);
+    simulation.watchTraffic(['net']);
+    for (const side of ['a', 'b', 'b', 'a'] as const) {
+      const before = simulation.ikeSas(side)[0]?.spiInitiator;
+      await simulation.rekeyIkeSa(side);
+      await simulation.run(5_000);
+      expect(simulation.ikeSas('a')).toHaveLength(1);
+      expect(simulation.ikeSas('b')).toHaveLength(1);
+      expect(simulation.ikeSas(side)[0]?.spiInitiator).not.toBe(before);
+      expect(simulation.children('a')).toHaveLength(1);
+      await simulation.rekeyChild(side);
+      await simulation.run(10_000);
+      expect(simulation.children('b')).toHaveLength(1);
+    }
+    expect(simulation.lost).toEqual([]);
+  });
+
+  it('survive both rekeying the child at the same moment', async () => {
+    const simulation = new Simulation({ pads: pads({ child: { proposals: [ESP_PFS] } }) });
+    await connected(simulation);
+    simulation.watchTraffic(['net']);
+    await simulation.rekeyChild('a');
+    await simulation.rekeyChild('b');
+    await simulation.run(30_000);
+    expect(simulation.children('a')).toHaveLength(1);
+    expect(simulation.children('b')).toHaveLength(1);
+    expect(simulation.datapaths.a.inbound.size).toBe(1);
+    expect(simulation.datapaths.b.inbound.size).toBe(1);
+    expect(simulation.lost).toEqual([]);
+  });
+
+  it('survive both rekeying the IKE SA at the same moment', async () => {
+    const simulation = new Simulation({ pads: pads() });
+    await connected(simulation);
+    await simulation.rekeyIkeSa('a');
+    await simulation.rekeyIkeSa('b');
+    await simulation.run(30_000);
+    expect(simulation.ikeSas('a')).toHaveLength(1);
+    expect(simulation.ikeSas('b')).toHaveLength(1);
+    expect(simulation.children('a')).toHaveLength(1);
+    expect(simulation.children('b')).toHaveLength(1);
+  });
+
+  it('follow INVALID_KE_PAYLOAD to the group that the other wants', async () => {
+    const simulation = new Simulation({
+      pads: pads({ b: { proposals: [ike(GCM256, PRF256, ECP256)] } }),
+    });
+    await connected(simulation);
+    expect(simulation.ikeSas('a')[0]?.proposal).toContain('ecp256');
+    expect(simulation.sent).toHaveLength(6);
+  });
+
+  it('add ML-KEM in IKE_INTERMEDIATE, and in IKE_FOLLOWUP_KE at rekeys', async () => {
+    const proposals = [ike(GCM256, PRF256, X25519, ML_KEM_768, ML_KEM_1024)];
+    const child = { proposals: [esp(GCM256, X25519, ML_KEM_768, ESN)] };
+    const simulation = new Simulation({ pads: pads({ both: { proposals }, child }) });
+    await connected(simulation);
+    expect(simulation.ikeSas('a')[0]?.proposal).toContain(ADDITIONAL.mlkem1024);
+    simulation.watchTraffic(['net']);
+    await simulation.rekeyChild('a');
+    await simulation.run(10_000);
+    await simulation.rekeyIkeSa('b');
+    await simulation.run(10_000);
+    await simulation.rekeyChild('b');
+    await simulation.run(10_000);
+    expect(simulation.children('a')).toHaveLength(1);
+    expect(simulation.ikeSas('a')).toHaveLength(1);
+    expect(simulation.lost).toEqual([]);
+  });
+});
