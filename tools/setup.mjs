@@ -51,6 +51,15 @@ const PEER_PACKAGES = [
   'iputils-ping',
   'kmod',
   'util-linux',
+  'openssl',
+  // What libreswan, which is unpacked and not installed, needs.
+  'dns-root-data',
+  'libnss3-tools',
+  'libcurl3-nss',
+  'libevent-core-2.1-7',
+  'libevent-pthreads-2.1-7',
+  'libldns3',
+  'libunbound8',
 ];
 
 const PYTHON_PACKAGES = ['scapy==2.8.0', 'cryptography==50.0.2'];
@@ -86,6 +95,21 @@ async function aptInstall(packages) {
     ['apt-get', 'install', '-q', '-y', '--no-install-recommends', ...missing],
     env,
   );
+}
+
+/**
+ * libreswan, unpacked into .cache/libreswan: Debian does not install it beside strongSwan. The
+ * tests run it in a guest, which sees it where it belongs.
+ */
+async function libreswanPeer() {
+  const folder = join(cache, 'libreswan');
+  if (existsSync(join(folder, 'usr/libexec/ipsec/pluto'))) return;
+  const download = join(cache, 'libreswan-package');
+  rmSync(download, { recursive: true, force: true });
+  mkdirSync(download, { recursive: true });
+  const script = 'cd "$0" && apt-get download -q libreswan && dpkg-deb -x libreswan_*.deb "$1"';
+  await step('libreswan', ['bash', '-c', script, download, folder]);
+  rmSync(download, { recursive: true, force: true });
 }
 
 async function pythonPeers() {
@@ -273,6 +297,7 @@ export async function setup() {
     if (faults.length > 0) throw new SetupFailed(faults.join('\n'));
     if (inCi && isDebian) {
       await aptInstall(PEER_PACKAGES);
+      await libreswanPeer();
       await pythonPeers();
     }
     await installPackages();

@@ -7,6 +7,8 @@ export interface PartyTerms {
   /** As in swanctl.conf: `gw.a.example`, `10.0.0.1`, `a@b.example`, `@#6b65`, `C=CH, CN=a`. */
   readonly id: string;
   readonly auth: 'psk' | 'certificate' | 'public-key';
+  /** How an RSA key signs under RFC 7427, and nothing else is taken. Default: as the daemon likes. */
+  readonly signature?: 'rsa-pss' | 'rsa-pkcs1';
 }
 
 /** PEM files, contents; only what the side that is configured holds or trusts. */

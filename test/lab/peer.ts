@@ -23,12 +23,14 @@ const PEERS = {
   cpio: 'cpio',
   kmod: 'modprobe',
   python3: 'python3',
+  openssl: 'openssl',
+  'libnss3-tools': 'certutil',
 } as const;
 
 export type PeerName = keyof typeof PEERS;
 
 /** `namespaces`: root, or root of a user namespace that may make network namespaces. */
-export type Need = PeerName | 'scapy' | 'namespaces';
+export type Need = PeerName | 'scapy' | 'namespaces' | 'libreswan';
 
 export const inCi = process.env['CI'] === 'true';
 
@@ -89,6 +91,11 @@ export function unmetNeed(need: Need): string | undefined {
   }
   if (need === 'scapy') {
     return scapyPython() === undefined ? 'python3 -m pip install scapy cryptography' : undefined;
+  }
+  if (need === 'libreswan') {
+    return existsSync(`${repositoryRoot}/.cache/libreswan/usr/libexec/ipsec/pluto`)
+      ? undefined
+      : 'apt-get download libreswan && dpkg-deb -x libreswan_*.deb .cache/libreswan';
   }
   if (need === 'linux-image-amd64') {
     return debianKernel() === undefined ? `apt-get install ${need}` : undefined;

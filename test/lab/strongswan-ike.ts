@@ -11,7 +11,7 @@ import {
 } from './ike-peer.ts';
 import type { Namespace } from './namespace.ts';
 import { Strongswan } from './strongswan.ts';
-import { Vici } from './vici.ts';
+import { Vici, type ViciMessage } from './vici.ts';
 
 const COMMON_PLUGINS =
   'random nonce openssl kdf curve25519 chapoly gcm ccm aes sha1 sha2 hmac xcbc cmac gmp pem pkcs1 ' +
@@ -26,6 +26,8 @@ const PLUGINS = {
 
 /** How long a handshake may take, with a retransmission or two and busy processors. */
 const COMMAND_MS = 30_000;
+/** In a guest, where the machine is emulated. */
+const GUEST_COMMAND_MS = 90_000;
 
 type Section = { readonly [key: string]: string | Section };
 
@@ -44,19 +46,15 @@ function yesNo(flag: boolean): string {
   return flag ? 'yes' : 'no';
 }
 
-function optional(key: string, value: string | undefined): Section {
-  return value === undefined ? {} : { [key]: value };
-}
-
-function childSection(child: ChildDescription): Section {
+function childMessage(child: ChildDescription): ViciMessage {
   return {
     mode: child.mode ?? 'tunnel',
-    local_ts: child.local.join(','),
-    remote_ts: child.remote.join(','),
-    esp_proposals: child.proposals.join(','),
+    local_ts: child.local,
+    remote_ts: child.remote,
+    esp_proposals: child.proposals,
     start_action: child.start ?? 'none',
-    rekey_time: `${child.rekeySeconds ?? 0}s`,
-    ...(child.rekeySeconds === undefined ? {} : { rand_time: '0s' }),
+    rekey_time: `${child.rekeySeconds ?? 0}`,
+    ...(child.rekeySeconds === undefined ? {} : { rand_time: '0' }),
     ...(child.rekeyPackets === undefined
       ? {}
       : { rekey_packets: String(child.rekeyPackets), rand_packets: '0' }),
@@ -64,84 +62,80 @@ function childSection(child: ChildDescription): Section {
 }
 
 function authWord(party: PartyTerms): string {
-  return party.auth === 'psk' ? 'psk' : 'pubkey';
+  if (party.auth === 'psk') return 'psk';
+  if (party.signature === undefined) return 'pubkey';
+  const scheme = party.signature === 'rsa-pss' ? 'rsa/pss' : 'rsa';
+  return `ike:${scheme}-sha256-sha384-sha512`;
 }
 
-function connectionSection(peer: PeerDescription): Section {
+function partyMessage(party: PartyTerms): ViciMessage {
+  return { auth: authWord(party), id: party.id };
+}
+
+/** What `load-conn` takes, in the words of swanctl.conf. */
+export function connectionMessage(peer: PeerDescription): ViciMessage {
   const { credentials } = peer;
-  const file = (kind: string): string => `${peer.name}-${kind}.pem`;
+  const { publicKey, remotePublicKey } = credentials;
+  const [leaf] = credentials.certificates ?? [];
   return {
     version: '2',
-    local_addrs: peer.localAddress,
-    remote_addrs: peer.remoteAddress,
-    proposals: peer.proposals.join(','),
+    local_addrs: [peer.localAddress],
+    remote_addrs: [peer.remoteAddress],
+    proposals: peer.proposals,
     encap: yesNo(peer.forceEncapsulation ?? false),
     fragmentation: yesNo(peer.fragmentation ?? true),
     mobike: yesNo(peer.mobike ?? false),
-    dpd_delay: `${peer.dpdSeconds ?? 0}s`,
-    rekey_time: `${peer.rekeySeconds ?? 0}s`,
-    ...(peer.rekeySeconds === undefined ? {} : { rand_time: '0s' }),
+    dpd_delay: `${peer.dpdSeconds ?? 0}`,
+    rekey_time: `${peer.rekeySeconds ?? 0}`,
+    ...(peer.rekeySeconds === undefined ? {} : { rand_time: '0' }),
     unique: peer.unique ?? 'replace',
     ...(peer.ppk === undefined ? {} : { ppk_id: peer.ppk.id, ppk_required: 'yes' }),
-    local: {
-      auth: authWord(peer.local),
-      id: peer.local.id,
-      ...(peer.local.auth === 'certificate' ? { certs: file('certificate-0') } : {}),
-      ...(peer.local.auth === 'public-key' ? { pubkeys: file('public') } : {}),
+    'local-1': {
+      ...partyMessage(peer.local),
+      ...(leaf === undefined ? {} : { certs: [leaf] }),
+      ...(peer.local.auth === 'public-key' && publicKey !== undefined
+        ? { pubkeys: [publicKey] }
+        : {}),
     },
-    remote: {
-      auth: authWord(peer.remote),
-      id: peer.remote.id,
-      ...(peer.remote.auth === 'public-key' ? { pubkeys: file('remote') } : {}),
-      ...optional('revocation', peer.revocation),
-      ...(credentials.authorities === undefined ? {} : { cacerts: file('authority-0') }),
+    'remote-1': {
+      ...partyMessage(peer.remote),
+      ...(remotePublicKey === undefined ? {} : { pubkeys: [remotePublicKey] }),
+      ...(credentials.authorities === undefined ? {} : { cacerts: credentials.authorities }),
+      ...(peer.revocation === undefined ? {} : { revocation: peer.revocation }),
     },
-    children: Object.fromEntries(peer.children.map((child) => [child.name, childSection(child)])),
+    children: Object.fromEntries(peer.children.map((child) => [child.name, childMessage(child)])),
   };
 }
 
-function secretSections(peer: PeerDescription): Section {
-  const { psk } = peer.credentials;
-  return {
-    ...(psk === undefined
-      ? {}
-      : {
-          [`ike-${peer.name}`]: {
-            secret: psk,
-            'id-local': peer.local.id,
-            'id-remote': peer.remote.id,
-          },
-        }),
-    ...(peer.ppk === undefined
-      ? {}
-      : { [`ppk-${peer.name}`]: { secret: peer.ppk.secret, 'id-1': peer.ppk.id } }),
-  };
-}
+type Request = readonly [command: string, message: ViciMessage];
 
-function credentialFiles(peer: PeerDescription): Readonly<Record<string, string>> {
-  const { credentials } = peer;
-  const many = (folder: string, kind: string, texts: readonly string[] | undefined) =>
-    (texts ?? []).map((text, index) => [`${folder}/${peer.name}-${kind}-${index}.pem`, text]);
-  const one = (folder: string, kind: string, text: string | undefined) =>
-    text === undefined ? [] : [[`${folder}/${peer.name}-${kind}.pem`, text]];
-  return Object.fromEntries([
-    ...one('private', 'private', credentials.privateKey),
-    ...many('x509', 'certificate', credentials.certificates),
-    ...many('x509ca', 'authority', credentials.authorities),
-    ...many('x509crl', 'crl', credentials.crls),
-    ...one('pubkey', 'public', credentials.publicKey),
-    ...one('pubkey', 'remote', credentials.remotePublicKey),
-  ]);
-}
-
-/** swanctl.conf for these connections. */
-export function swanctlText(peers: readonly PeerDescription[]): string {
-  const named = peers.map((peer) => [peer.name, connectionSection(peer)] as const);
-  const secrets = peers.map(secretSections);
-  return settingsText({
-    connections: Object.fromEntries(named),
-    secrets: Object.assign({}, ...secrets),
-  });
+/** In the order in which they are wanted: what proves, then who. */
+function loadRequests(peer: PeerDescription): readonly Request[] {
+  const { credentials, ppk } = peer;
+  const certificates = (flag: string, texts: readonly string[] | undefined): readonly Request[] =>
+    (texts ?? []).map((data): Request => ['load-cert', { type: 'X509', flag, data }]);
+  return [
+    ...certificates('CA', credentials.authorities),
+    ...certificates('NONE', credentials.certificates),
+    ...(credentials.crls ?? []).map(
+      (data): Request => ['load-cert', { type: 'X509_CRL', flag: 'NONE', data }],
+    ),
+    ...(credentials.privateKey === undefined
+      ? []
+      : [['load-key', { type: 'any', data: credentials.privateKey }] satisfies Request]),
+    ...(credentials.psk === undefined
+      ? []
+      : [
+          [
+            'load-shared',
+            { type: 'IKE', data: credentials.psk, owners: [peer.local.id, peer.remote.id] },
+          ] satisfies Request,
+        ]),
+    ...(ppk === undefined
+      ? []
+      : [['load-shared', { type: 'PPK', data: ppk.secret, owners: [ppk.id] }] satisfies Request]),
+    ['load-conn', { [peer.name]: connectionMessage(peer) }],
+  ];
 }
 
 export interface StrongswanPeerOptions {
@@ -156,21 +150,25 @@ export interface StrongswanPeerOptions {
 export class StrongswanPeer implements IkePeer {
   readonly kind = 'strongswan';
   #logStart = 0;
+  #loaded: readonly string[] = [];
+  readonly #commandMs: number;
 
   private constructor(
     readonly daemon: Strongswan,
     private readonly options: StrongswanPeerOptions,
-  ) {}
+  ) {
+    this.#commandMs = options.esp === 'kernel' ? GUEST_COMMAND_MS : COMMAND_MS;
+  }
 
   /** The daemon with nothing to do yet. */
   static async start(options: StrongswanPeerOptions): Promise<StrongswanPeer> {
     const daemon = await Strongswan.start({
       namespace: options.namespace,
-      swanctl: '',
+      ...(options.esp === 'kernel' ? { startMs: 120_000 } : {}),
       plugins: options.plugins ?? PLUGINS[options.esp ?? 'userspace'],
       settings: settingsText({
         // One attempt more each half second at first: what is lost in a test is sent again soon.
-        retransmit_timeout: '0.5',
+        retransmit_timeout: options.esp === 'kernel' ? '6' : '0.5',
         retransmit_base: '1.4',
         retransmit_tries: '6',
         ...options.settings,
@@ -186,8 +184,18 @@ export class StrongswanPeer implements IkePeer {
   async load(peers: readonly PeerDescription[]): Promise<void> {
     await this.clear();
     this.#logStart = this.daemon.log.length;
-    const files = Object.assign({}, ...peers.map(credentialFiles));
-    await this.daemon.reload(swanctlText(peers), files);
+    const vici = await Vici.connect(this.daemon.socket);
+    try {
+      for (const name of this.#loaded) await vici.request('unload-conn', { name });
+      this.#loaded = [];
+      await vici.request('clear-creds');
+      for (const [command, message] of peers.flatMap(loadRequests)) {
+        await vici.request(command, message);
+      }
+      this.#loaded = peers.map(({ name }) => name);
+    } finally {
+      vici.close();
+    }
   }
 
   /** Ends every SA without asking the peer. */
@@ -198,11 +206,11 @@ export class StrongswanPeer implements IkePeer {
         () => undefined,
       );
     }
-    await until('no SA is left', async () => (await this.sas()).length === 0);
+    await until('no SA is left', async () => (await this.sas()).length === 0, this.#commandMs);
   }
 
   async initiate(peer: string, child: string): Promise<void> {
-    await this.ask('initiate', { ike: peer, child, timeout: String(COMMAND_MS) });
+    await this.ask('initiate', { ike: peer, child, timeout: String(this.#commandMs) });
   }
 
   async rekeyChild(peer: string, child: string): Promise<void> {
@@ -214,10 +222,14 @@ export class StrongswanPeer implements IkePeer {
         .map(({ spiIn }) => spiIn);
     const before = await installed();
     await this.ask('rekey', { ike: peer, child });
-    await until(`a new child ${child}`, async () => {
-      const now = await installed();
-      return now.length === before.length && now.every((spi) => !before.includes(spi));
-    });
+    await until(
+      `a new child ${child}`,
+      async () => {
+        const now = await installed();
+        return now.length === before.length && now.every((spi) => !before.includes(spi));
+      },
+      this.#commandMs,
+    );
   }
 
   async rekeyIke(peer: string): Promise<void> {
@@ -227,18 +239,22 @@ export class StrongswanPeer implements IkePeer {
         .map(({ initiatorSpi, responderSpi }) => initiatorSpi + responderSpi);
     const before = await established();
     await this.ask('rekey', { ike: peer });
-    await until(`a new IKE SA of ${peer}`, async () => {
-      const now = await established();
-      return now.length === before.length && now.every((spi) => !before.includes(spi));
-    });
+    await until(
+      `a new IKE SA of ${peer}`,
+      async () => {
+        const now = await established();
+        return now.length === before.length && now.every((spi) => !before.includes(spi));
+      },
+      this.#commandMs,
+    );
   }
 
   async terminate(peer: string): Promise<void> {
-    await this.ask('terminate', { ike: peer, timeout: String(COMMAND_MS) });
+    await this.ask('terminate', { ike: peer, timeout: String(this.#commandMs) });
   }
 
   async terminateChild(peer: string, child: string): Promise<void> {
-    await this.ask('terminate', { ike: peer, child, timeout: String(COMMAND_MS) });
+    await this.ask('terminate', { ike: peer, child, timeout: String(this.#commandMs) });
   }
 
   async sas(): Promise<readonly IkeSaView[]> {

@@ -4,7 +4,7 @@
  * socket of its own. Its ESP is tunnel mode in UDP, without ESN.
  */
 
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { type CommandResult, type Program, until } from './command.ts';
 import type { Namespace } from './namespace.ts';
@@ -23,12 +23,14 @@ const FOLDERS =
 
 export interface StrongswanOptions {
   readonly namespace: Namespace;
-  /** The text of swanctl.conf. */
-  readonly swanctl: string;
+  /** The text of swanctl.conf. Left out: nothing is loaded, swanctl is not run. */
+  readonly swanctl?: string;
   /** Loaded plugins, in one line. Default: kernel-libipsec and what a PSK needs. */
   readonly plugins?: string;
   /** More lines for `charon-systemd { }` of strongswan.conf. */
   readonly settings?: string;
+  /** Default 10 s. */
+  readonly startMs?: number;
 }
 
 function daemonConfiguration(folder: string, options: StrongswanOptions): string {
@@ -76,7 +78,7 @@ export class Strongswan {
     recordFolder(folder);
     for (const name of FOLDERS.split(' '))
       mkdirSync(`${folder}/swanctl/${name}`, { recursive: true });
-    writeFileSync(`${folder}/swanctl/swanctl.conf`, options.swanctl);
+    writeFileSync(`${folder}/swanctl/swanctl.conf`, options.swanctl ?? '');
     writeFileSync(`${folder}/strongswan.conf`, daemonConfiguration(folder, options));
     // Its pid file and sockets of other daemons are under /run, its certificates under /etc.
     const program = options.namespace.spawn(
@@ -84,27 +86,16 @@ export class Strongswan {
       { env: { STRONGSWAN_CONF: `${folder}/strongswan.conf` } },
     );
     const daemon = new Strongswan(options.namespace, folder, program);
-    await until('charon listens', () => {
-      if (!program.running) throw new Error(`charon ended\n${program.stderr}\n${daemon.log}`);
-      return daemon.log.includes('spawning') && daemon.log.includes('worker threads');
-    });
-    await daemon.swanctl(['--load-all']);
+    await until(
+      'charon listens',
+      () => {
+        if (!program.running) throw new Error(`charon ended\n${program.stderr}\n${daemon.log}`);
+        return daemon.log.includes('spawning') && daemon.log.includes('worker threads');
+      },
+      options.startMs ?? 10_000,
+    );
+    if (options.swanctl !== undefined) await daemon.swanctl(['--load-all']);
     return daemon;
-  }
-
-  /**
-   * Replaces all that it was told: swanctl.conf, and files beside it by name (`private/a.pem`,
-   * `x509ca/root.pem`). SAs stay.
-   */
-  async reload(swanctl: string, files: Readonly<Record<string, string>> = {}): Promise<void> {
-    for (const name of FOLDERS.split(' ')) {
-      rmSync(`${this.folder}/swanctl/${name}`, { recursive: true, force: true });
-      mkdirSync(`${this.folder}/swanctl/${name}`);
-    }
-    for (const [name, content] of Object.entries({ 'swanctl.conf': swanctl, ...files })) {
-      writeFileSync(`${this.folder}/swanctl/${name}`, content, { mode: 0o600 });
-    }
-    await this.swanctl(['--load-all', '--clear', '--noprompt']);
   }
 
   /** swanctl against this daemon. */

@@ -1,6 +1,7 @@
 /**
  * A program at one end of a path: sends numbered UDP datagrams at a steady rate and counts those
- * that come. Commands are lines of JSON on stdin, each answered by one on stdout.
+ * that come. Its arguments are addresses to bind, where not all. Commands are lines of JSON on
+ * stdin, each answered by one on stdout.
  *
  *   {"do":"start","stream":1,"to":"10.2.0.2","perSecond":500,"bytes":200,"count":100}
  *   {"do":"state"}      counts of every stream
@@ -84,7 +85,9 @@ function open(kind: 'udp4' | 'udp6'): Socket {
   socket.on('message', take);
   // ICMP errors of earlier datagrams: what is lost shows in the counts.
   socket.on('error', () => undefined);
-  socket.bind(TRAFFIC_PORT, () => {
+  const isOfKind = (address: string): boolean => address.includes(':') === (kind === 'udp6');
+  const address = process.argv.slice(2).find(isOfKind);
+  socket.bind({ port: TRAFFIC_PORT, ...(address === undefined ? {} : { address }) }, () => {
     socket.setRecvBufferSize(4 << 20);
     socket.setSendBufferSize(4 << 20);
   });

@@ -8,6 +8,8 @@ import type { StreamCounts } from './traffic-agent.ts';
 export interface TrafficEnd {
   readonly namespace: Namespace;
   readonly address: string;
+  /** Send from this address alone: where the namespace is its own gateway. Default false. */
+  readonly bind?: boolean;
 }
 
 export interface TrafficReport {
@@ -52,7 +54,8 @@ class Agent {
   ) {}
 
   static async start(end: TrafficEnd): Promise<Agent> {
-    const program = end.namespace.spawn(await nodeProgram('test/lab/traffic-agent'));
+    const words = end.bind === true ? [end.address] : [];
+    const program = end.namespace.spawn(await nodeProgram('test/lab/traffic-agent', ...words));
     await program.line(1, START_MS);
     return new Agent(end, program);
   }

@@ -1,0 +1,236 @@
+/**
+ * The product as one of the daemons: a running `ipsec-node up`, told by its file and by the command,
+ * asked over its control socket in strongSwan's words.
+ */
+
+import { mkdirSync, writeFileSync } from 'node:fs';
+import type { ChildDescription, IkePeer, IkeSaView, PeerDescription } from '../../lab/ike-peer.ts';
+import { viewsOf } from '../../lab/ike-peer.ts';
+import { CommandFailed, until } from '../../lab/command.ts';
+import type { Namespace } from '../../lab/namespace.ts';
+import { Vici } from '../../lab/vici.ts';
+import { command, ipsecNode, RunningGateway, scratchFolder } from '../../scenario/ipsec-node.ts';
+
+const COMMAND_MS = 30_000;
+
+type Json = Readonly<Record<string, unknown>>;
+
+export interface IpsecNodeOptions {
+  readonly namespace: Namespace;
+  /** More keys of `gateway`. */
+  readonly gateway?: Json;
+}
+
+function authWord(auth: PeerDescription['local']['auth']): string {
+  return auth === 'public-key' ? 'public-key' : auth;
+}
+
+export class IpsecNodePeer implements IkePeer {
+  readonly kind = 'ipsec-node';
+  #gateway: RunningGateway | undefined;
+  #logStart = 0;
+  readonly #folder = scratchFolder();
+
+  private constructor(private readonly options: IpsecNodeOptions) {}
+
+  /** Running, without peers. */
+  static async start(options: IpsecNodeOptions): Promise<IpsecNodePeer> {
+    const peer = new IpsecNodePeer(options);
+    mkdirSync(`${peer.#folder}/state`, { mode: 0o700 });
+    peer.#write([]);
+    peer.#gateway = await RunningGateway.start(options.namespace, peer.file);
+    return peer;
+  }
+
+  get file(): string {
+    return `${this.#folder}/ipsec.yaml`;
+  }
+
+  get socket(): string {
+    return `${this.#folder}/vici`;
+  }
+
+  get running(): RunningGateway {
+    if (this.#gateway === undefined) throw new Error('the gateway was not started');
+    return this.#gateway;
+  }
+
+  async load(peers: readonly PeerDescription[]): Promise<void> {
+    this.#logStart = this.#wholeLog().length;
+    // What one file does not hold any more is gone before the next one is read.
+    this.#write([]);
+    await this.#run(['reload']);
+    await until('no SA is left', async () => (await this.sas()).length === 0);
+    this.#write(peers);
+    await this.#run(['reload']);
+  }
+
+  async initiate(_peer: string, child: string): Promise<void> {
+    await this.#run(['initiate', child]);
+  }
+
+  async rekeyChild(_peer: string, child: string): Promise<void> {
+    await this.#renewed(['rekey', child], (sa) =>
+      sa.children.filter(({ state }) => state === 'INSTALLED').map(({ spiIn }) => spiIn),
+    );
+  }
+
+  async rekeyIke(peer: string): Promise<void> {
+    await this.#renewed(['rekey', peer], (sa) =>
+      sa.state === 'ESTABLISHED' ? [sa.initiatorSpi + sa.responderSpi] : [],
+    );
+  }
+
+  async terminate(peer: string): Promise<void> {
+    await this.#run(['terminate', peer]);
+  }
+
+  async terminateChild(_peer: string, child: string): Promise<void> {
+    await this.#run(['terminate', child]);
+  }
+
+  async sas(): Promise<readonly IkeSaView[]> {
+    const { events } = await Vici.once(this.socket, 'list-sas', {}, 'list-sa');
+    return events.flatMap(viewsOf);
+  }
+
+  log(): string {
+    return this.#wholeLog().slice(this.#logStart);
+  }
+
+  async stop(): Promise<void> {
+    await this.#gateway?.stop();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
+
+  #wholeLog(): string {
+    const program = this.#gateway?.program;
+    return program === undefined ? '' : program.stdout + program.stderr;
+  }
+
+  async #run(words: readonly string[]): Promise<void> {
+    const whole = [...words, '-c', this.file, '--json'];
+    const result = await ipsecNode(whole, this.options.namespace, { timeoutMs: COMMAND_MS });
+    if (result.status !== 0) throw new CommandFailed(command(whole), result);
+  }
+
+  async #renewed(
+    words: readonly string[],
+    keys: (sa: IkeSaView) => readonly string[],
+  ): Promise<void> {
+    const now = async (): Promise<readonly string[]> => (await this.sas()).flatMap(keys);
+    const before = await now();
+    await this.#run(words);
+    await until(`${words.join(' ')}: the new one alone`, async () => {
+      const after = await now();
+      return after.length === before.length && after.every((key) => !before.includes(key));
+    });
+  }
+
+  #save(name: string, content: string): { readonly file: string } {
+    writeFileSync(`${this.#folder}/${name}`, content, { mode: 0o600 });
+    return { file: `${this.#folder}/${name}` };
+  }
+
+  /** ipsec.yaml as JSON, which is YAML. */
+  #write(peers: readonly PeerDescription[]): void {
+    const content = {
+      gateway: {
+        name: 'interop',
+        control: this.socket,
+        state: `${this.#folder}/state`,
+        unprotected: ['wan0'],
+        protected: ['lan0'],
+        interface: { name: 'ipsec0' },
+        ...this.options.gateway,
+      },
+      ...(peers.length === 0
+        ? {}
+        : { peers: Object.fromEntries(peers.map((peer) => [peer.name, this.#peerEntry(peer)])) }),
+      policies: [
+        ...peers.flatMap((peer) => peer.children.map((child) => policyEntry(peer, child))),
+        { name: 'rest', action: 'bypass' },
+      ],
+    };
+    writeFileSync(this.file, JSON.stringify(content, null, 2), { mode: 0o600 });
+  }
+
+  #peerEntry(peer: PeerDescription): Json {
+    const { credentials } = peer;
+    const { psk, privateKey, publicKey, remotePublicKey, certificates, authorities, crls } =
+      credentials;
+    return {
+      address: peer.remoteAddress === '%any' ? 'any' : peer.remoteAddress,
+      localAddress: peer.localAddress,
+      local: {
+        id: peer.local.id,
+        auth: authWord(peer.local.auth),
+        ...(certificates === undefined
+          ? {}
+          : { certificate: this.#save(`${peer.name}.crt`, certificates.join('')).file }),
+        ...(privateKey === undefined
+          ? {}
+          : { privateKey: this.#save(`${peer.name}.key`, privateKey) }),
+        ...(publicKey === undefined || peer.local.auth !== 'public-key'
+          ? {}
+          : { publicKey: this.#save(`${peer.name}.pub`, publicKey).file }),
+      },
+      remote: {
+        id: peer.remote.id,
+        auth: authWord(peer.remote.auth),
+        ...(authorities === undefined
+          ? {}
+          : { authorities: [this.#save(`${peer.name}.ca`, authorities.join('')).file] }),
+        ...(crls === undefined
+          ? {}
+          : { crls: [this.#save(`${peer.name}.crl`, crls.join('')).file] }),
+        ...(remotePublicKey === undefined
+          ? {}
+          : { publicKey: this.#save(`${peer.name}-remote.pub`, remotePublicKey).file }),
+        ...(peer.revocation === undefined
+          ? {}
+          : { revocation: peer.revocation === 'strict' ? 'strict' : 'relaxed' }),
+      },
+      ...(psk === undefined ? {} : { psk: this.#save(`${peer.name}.psk`, psk) }),
+      proposals: peer.proposals,
+      encapsulation: peer.forceEncapsulation === true ? 'forced' : 'auto',
+      fragmentation: peer.fragmentation ?? true,
+      mobike: peer.mobike ?? false,
+      ...(peer.dpdSeconds === undefined ? {} : { dpd: `${peer.dpdSeconds}s` }),
+      ...(peer.rekeySeconds === undefined ? {} : { rekey: `${peer.rekeySeconds}s` }),
+      ...(peer.ppk === undefined
+        ? {}
+        : {
+            ppk: {
+              id: peer.ppk.id,
+              secret: this.#save(`${peer.name}.ppk`, peer.ppk.secret),
+              required: true,
+            },
+          }),
+    };
+  }
+}
+
+function policyEntry(peer: PeerDescription, child: ChildDescription): Json {
+  return {
+    name: child.name,
+    local: child.local,
+    remote: child.remote,
+    action: 'protect',
+    peer: peer.name,
+    mode: child.mode ?? 'tunnel',
+    proposals: child.proposals,
+    start: child.start ?? 'none',
+    ...(child.rekeySeconds === undefined && child.rekeyPackets === undefined
+      ? {}
+      : {
+          lifetime: {
+            ...(child.rekeySeconds === undefined ? {} : { time: `${child.rekeySeconds}s` }),
+            ...(child.rekeyPackets === undefined ? {} : { packets: child.rekeyPackets }),
+          },
+        }),
+  };
+}
