@@ -25,7 +25,7 @@ describe('every fault at once', () => {
   offload: { udpGso: off, udpGro: false }
   builtin: { neighbor-discovery: false }
   laboratory: yes
-peers: {}
+pools: {}
 policies:
   - name: a
     local: [ 10.0.0.1/8, any ]
@@ -33,7 +33,7 @@ policies:
     protocol: tpc
     remotePort: 443
     action: protect
-    mode: transport
+    mode: beet
     peer: branch
   - name: a
     localPort: [ 80, 70000 ]
@@ -79,17 +79,17 @@ associations:
         "10:35: gateway.offload.udpGro: found false; accepted: auto, off; did you mean off?",
         "11:14: gateway.builtin.neighbor-discovery: found unknown key "neighbor-discovery"; accepted: loopback, ike-and-esp, neighbour-discovery, multicast-listener-discovery, dhcpv4, dhcpv6, path-mtu; did you mean neighbour-discovery?",
         "12:15: gateway.laboratory: found "yes"; accepted: true or false",
-        "13:1: peers: found peers (not in this version); accepted: gateway, policies, associations",
+        "13:1: pools: found pools (not in this version); accepted: gateway, peers, policies, associations",
         "16:14: policies[0].local[0]: found "10.0.0.1/8" (host bits are set: the network is 10.0.0.0/8, the single address is 10.0.0.1); accepted: a prefix (10.1.0.0/16), a range (10.1.0.10-10.1.0.99), a single address, IPv4 or IPv6; a list of these; or any; did you mean 10.0.0.0/8?",
         "16:26: policies[0].local[1]: found "any" (any holds everything else of the list); accepted: a prefix (10.1.0.0/16), a range (10.1.0.10-10.1.0.99), a single address, IPv4 or IPv6; a list of these; or any",
         "17:13: policies[0].remote: found "10.9.0.0-10.8.0.0" (the first end is above the second); accepted: a prefix (10.1.0.0/16), a range (10.1.0.10-10.1.0.99), a single address, IPv4 or IPv6; a list of these; or any; did you mean 10.8.0.0-10.9.0.0?",
         "18:15: policies[0].protocol: found "tpc" (there is no protocol of that name); accepted: any, a number 0..255, or one of icmp, igmp, ipip, tcp, udp, dccp, ipv6, gre, esp, ah, icmpv6, eigrp, ospf, pim, vrrp, l2tp, sctp, udplite; did you mean tcp?",
-        "21:11: policies[0].mode: found "transport" (not in this version); accepted: tunnel",
-        "22:5: policies[0].peer: found peer (not in this version); accepted: name, direction, local, remote, protocol, localPort, remotePort, icmpType, icmpCode, action, mode, proposals, tfc",
+        "21:11: policies[0].mode: found "beet" (not in this version); accepted: tunnel, transport",
+        "22:11: policies[0].peer: found "branch" (there is no peer of that name); accepted: the name of a peer",
         "23:11: policies[1].name: found "a" (policies[0] has that name); accepted: a name that no other policy has",
         "24:22: policies[1].localPort[1]: found 70000 (the largest is 65535); accepted: a port 0..65535, a range (8000-8099), a list of these, or any",
         "25:13: policies[1].action: found "allow"; accepted: protect, bypass, discard",
-        "27:5: policies[2].nmae: found unknown key "nmae"; accepted: name, direction, local, remote, protocol, localPort, remotePort, icmpType, icmpCode, action, mode, proposals, tfc; did you mean name?",
+        "27:5: policies[2].nmae: found unknown key "nmae"; accepted: name, direction, local, remote, protocol, localPort, remotePort, icmpType, icmpCode, action, peer, mode, proposals, lifetime, start, onClose, selectorsPerChild, replayWindow, tfc; did you mean name?",
         "27:5: policies[2].name: found nothing; accepted: 1..63 letters, digits, dots, dashes and underscores, first a letter or digit",
         "30:17: policies[2].icmpType[0]: found "echo-requst" (it is not a number or a range of numbers); accepted: a name, a number 0..255, a range, or a list of these; names: echo-reply, destination-unreachable, redirect, echo-request, router-advertisement, router-solicitation, time-exceeded, parameter-problem, timestamp-request, timestamp-reply; did you mean echo-request?",
         "30:30: policies[2].icmpType[1]: found 300 (the largest is 255); accepted: a name, a number 0..255, a range, or a list of these; names: echo-reply, destination-unreachable, redirect, echo-request, router-advertisement, router-solicitation, time-exceeded, parameter-problem, timestamp-request, timestamp-reply",
@@ -118,7 +118,7 @@ associations:
       [
         '/etc/ipsec/ipsec.yaml has 2 faults:',
         '/etc/ipsec/ipsec.yaml:1:11: policies: found an empty list; accepted: a list of policies, at least one',
-        '/etc/ipsec/ipsec.yaml:2:1: x: found unknown key "x"; accepted: gateway, policies, associations',
+        '/etc/ipsec/ipsec.yaml:2:1: x: found unknown key "x"; accepted: gateway, peers, policies, associations',
       ].join('\n'),
     );
   });
@@ -138,7 +138,7 @@ associations:
             column: 1,
             path: 'gatway',
             found: 'unknown key "gatway"',
-            accepted: 'gateway, policies, associations',
+            accepted: 'gateway, peers, policies, associations',
             nearest: 'gateway',
           },
         ],
@@ -147,8 +147,14 @@ associations:
   });
 
   it.each([
-    ['', '1:1: found nothing (null); accepted: a map with gateway, policies and associations'],
-    ['[]', '1:1: found an empty list; accepted: a map with gateway, policies and associations'],
+    [
+      '',
+      '1:1: found nothing (null); accepted: a map with gateway, peers, policies and associations',
+    ],
+    [
+      '[]',
+      '1:1: found an empty list; accepted: a map with gateway, peers, policies and associations',
+    ],
     ['gateway: {}', '1:1: policies: found nothing; accepted: a list of policies, at least one'],
     ['policies: {}', '1:11: policies: found a map; accepted: a list of policies, at least one'],
     [

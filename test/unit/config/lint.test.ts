@@ -14,7 +14,7 @@ import { searchSpd } from '../../../packages/ipsec-node/src/spd/spd.js';
 import { manualFile } from './example.js';
 import { GOOD, parseText, SECRETS, secretsOf } from './source.js';
 
-const ABOUT_KEYS = ['manual-keys', 'no-association'];
+const ABOUT_KEYS = ['manual-keys', 'no-association', 'only-protect'];
 
 /** Findings of a text but for those every text of this version with PROTECT has. */
 function findingsOf(text: string, secrets = SECRETS): readonly ConfigFinding[] {
@@ -34,10 +34,10 @@ describe('the example of four policies', () => {
     );
     expect(texts).toMatchInlineSnapshot(`
       [
-        "example-mission.yaml:15:5: warning: policies[0]: No association serves lan-to-lan: every packet that it matches is dropped, in both directions. [no-association]",
+        "example-mission.yaml:15:5: warning: policies[0]: No peer and no association serves lan-to-lan: every packet that it matches is dropped, in both directions. [no-association]",
         "example-mission.yaml:22:5: note: policies[1]: lan-to-lan (PROTECT) and https-in-clear (BYPASS) both match out tcp 10.0.1.1:40000 10.0.2.1:443: lan-to-lan stands first and decides. If that is not meant, change their order or narrow one of them. [overlap]",
         "example-mission.yaml:22:5: warning: policies[1]: https-in-clear lets packets out in clear, and their replies do not come back: the reply \`in tcp 203.0.113.7:443 10.0.1.1:40000\` meets inbound-must-be-protected (PROTECT), which drops it because it comes in clear. Write before inbound-must-be-protected: \`- { name: https-in-clear-replies, direction: in, local: 10.0.1.0/24, remote: any, protocol: tcp, remotePort: 443, action: bypass }\`. The SPD keeps no state, so that entry lets every packet of this form pass, reply or not: let a stateful firewall tell them apart. [reply-refused]",
-        "example-mission.yaml:31:5: warning: policies[2]: No association serves inbound-must-be-protected: every inbound packet that it matches is dropped, in clear or not. [no-association]",
+        "example-mission.yaml:31:5: warning: policies[2]: No peer and no association serves inbound-must-be-protected: every inbound packet that it matches is dropped, in clear or not. [no-association]",
         "example-mission.yaml:38:5: warning: policies[3]: everything-else lets packets out in clear, and their replies do not come back: the reply \`in udp 203.0.113.7:40000 10.0.1.1:40000\` meets inbound-must-be-protected (PROTECT), which drops it because it comes in clear. An entry for the replies would undo inbound-must-be-protected: rather let inbound-must-be-protected speak of both directions, so that such packets do not leave in clear either, or narrow everything-else to a protocol and port. [reply-refused]",
       ]
     `);
@@ -49,6 +49,20 @@ describe('the example of four policies', () => {
       '  - { name: https-in-clear-replies, direction: in, local: 10.0.1.0/24, remote: any, protocol: tcp, remotePort: 443, action: bypass }\n  # 3:',
     );
     expect(codesOf(fixed).filter((code) => code.includes('reply-refused policies[1]'))).toEqual([]);
+  });
+});
+
+describe('policies that all protect', () => {
+  it('discard the rest, management included, without saying so', () => {
+    const text = (rest: string): string =>
+      `policies: [{ name: lan, remote: 10.2.0.0/16, action: protect }${rest}]`;
+    const only = (rest: string): readonly string[] =>
+      lintConfig(parseText(text(rest))).flatMap(({ code, severity, path }) =>
+        code === 'only-protect' ? [`${severity} ${path}`] : [],
+      );
+    expect(only('')).toEqual(['warning policies']);
+    expect(only(', { name: rest, action: discard }')).toEqual([]);
+    expect(only(', { name: ssh, protocol: tcp, localPort: 22, action: bypass }')).toEqual([]);
   });
 });
 
@@ -208,16 +222,20 @@ describe('associations', () => {
   const codes = (from: string, to: string): readonly string[] => codesOf(GOOD.replace(from, to));
 
   it('have nothing but manual keys to be warned of', () => {
-    expect(lintConfig(parseText(GOOD)).map(({ code }) => code)).toEqual(['manual-keys']);
-    expect(lintConfig(parseText(GOOD))[0]?.message).toMatch(/RFC 8221 section 3.*What remains/s);
+    const text = GOOD.replace(
+      'associations:',
+      '  - { name: everything-else, action: discard }\nassociations:',
+    );
+    expect(lintConfig(parseText(text)).map(({ code }) => code)).toEqual(['manual-keys']);
+    expect(lintConfig(parseText(text))[0]?.message).toMatch(/RFC 8221 section 3.*What remains/s);
   });
 
   it('are missed by a protect policy', () => {
     const findings = lintConfig(
       parseText('policies: [{ name: a, direction: in, action: protect }]'),
-    );
+    ).filter(({ code }) => code === 'no-association');
     expect(findings.map(({ message }) => message)).toEqual([
-      'No association serves a: every inbound packet that it matches is dropped, in clear or not.',
+      'No peer and no association serves a: every inbound packet that it matches is dropped, in clear or not.',
     ]);
   });
 

@@ -4,7 +4,7 @@ import { documentOfValue } from '../../../packages/ipsec-node/src/config/documen
 import { LATER_KEYS, LATER_VALUES } from '../../../packages/ipsec-node/src/config/later.js';
 import { parseConfig, wipeConfig } from '../../../packages/ipsec-node/src/config/parse.js';
 import type { GatewayConfigInput } from '../../../packages/ipsec-node/src/config/schema.js';
-import { faultsOf, GOOD, parseText, SECRETS } from './source.js';
+import { faultsOf, GOOD, parseText, SECRETS, WITH_PEER } from './source.js';
 
 describe('a good file', () => {
   it('is fully defaulted', () => {
@@ -36,6 +36,7 @@ describe('a good file', () => {
         },
         offload: { tunSegmentation: true, udpGso: true, udpGro: true },
       },
+      peers: [],
       policies: [
         {
           name: 'all',
@@ -53,6 +54,17 @@ describe('a good file', () => {
           proposals: [],
           mode: 'tunnel',
           tfcPadToBytes: 0,
+          peer: null,
+          start: 'trap',
+          onClose: 'trap',
+          lifetime: {
+            rekeyMs: 3_600_000,
+            hardMs: 3_960_000,
+            rekeyBytes: 64n * 1024n ** 3n,
+            rekeyPackets: 0n,
+          },
+          selectorsPerChild: 'all',
+          replayWindow: 1024,
         },
       ],
       associations: [],
@@ -140,7 +152,16 @@ associations:
     });
     expect(config.policies[1]).toMatchObject({
       direction: 'outbound',
-      proposals: ['chacha20poly1305'],
+      proposals: [
+        {
+          protocol: 'esp',
+          transforms: [
+            { type: 'encryption', id: 28, keyBits: null },
+            { type: 'sequence-numbers', id: 1, keyBits: null },
+            { type: 'sequence-numbers', id: 0, keyBits: null },
+          ],
+        },
+      ],
       tfcPadToBytes: 1200,
       selector: {
         local: [
@@ -240,8 +261,20 @@ describe('what is not in this version', () => {
     expect(faultsOf(GOOD.replace('suite: aes256gcm16', `suite: "${suite}"`))).toEqual([
       expect.stringMatching(expected(suite)),
     ]);
-    expect(faultsOf(`policies: [{ name: a, action: protect, proposals: ["${suite}"] }]`)).toEqual([
-      expect.stringMatching(expected(suite)),
+  });
+
+  it.each(LATER_VALUES.algorithm)('the algorithm %s', (keyword) => {
+    const text = `policies: [{ name: a, action: protect, proposals: "${keyword}-x25519" }]`;
+    expect(faultsOf(text)).toEqual([expect.stringMatching(expected(keyword))]);
+  });
+
+  it.each(LATER_KEYS.peers)('the key peers.*.%s', (key) => {
+    expect(faultsOf(`${WITH_PEER}\n    ${key}: x`)).toEqual([expect.stringMatching(expected(key))]);
+  });
+
+  it.each(LATER_VALUES.auth)('the authentication %s', (auth) => {
+    expect(faultsOf(WITH_PEER.replace('auth: psk', `auth: "${auth}"`))).toEqual([
+      expect.stringMatching(expected(auth)),
     ]);
   });
 

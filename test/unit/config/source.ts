@@ -25,9 +25,13 @@ export function secretsOf(known: Readonly<Record<string, SecretReading | string>
 export const IN_KEY = '11'.repeat(18) + '22'.repeat(18);
 export const OUT_KEY = '33'.repeat(18) + '44'.repeat(18);
 
+/** Octets of a pre-shared key, as text. */
+export const PSK = 'correct horse battery staple';
+
 export const SECRETS = secretsOf({
   'file /etc/ipsec/in.key': `${IN_KEY}\n`,
   'file /etc/ipsec/out.key': `0x${OUT_KEY}\n`,
+  'file /etc/ipsec/branch.psk': `${PSK}\n`,
 });
 
 export function parseText(
@@ -70,3 +74,19 @@ associations:
     inbound: { spi: 0xc0000001, key: { file: in.key } }
     outbound: { spi: 0xc0000002, key: { file: out.key } }
 `;
+
+/** A configuration with a peer, without faults or findings; keys of the peer may be added to it. */
+export const WITH_PEER = `
+policies:
+  - name: lan-to-branch
+    local: 10.1.0.0/16
+    remote: 10.2.0.0/16
+    action: protect
+    peer: branch
+  - { name: everything-else, action: discard }
+peers:
+  branch:
+    address: 198.51.100.2
+    local: { id: hq.example, auth: psk }
+    remote: { id: branch.example, auth: psk }
+    psk: { file: branch.psk }`;

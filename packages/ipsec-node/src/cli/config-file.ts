@@ -1,7 +1,12 @@
 /** Reading the file that `-c` names. */
 import type { GatewayConfig } from '../config/gateway-config.js';
 import { readConfigFile } from '../config/load.js';
-import { type ParsedConfig, parseConfig, wipeConfig } from '../config/parse.js';
+import {
+  type ParsedConfig,
+  parseConfig,
+  parseConfigWithKeys,
+  wipeConfig,
+} from '../config/parse.js';
 import { hostSecretSource } from '../config/secret-source.js';
 
 /**
@@ -10,7 +15,7 @@ import { hostSecretSource } from '../config/secret-source.js';
  * @throws ConfigError with every fault.
  */
 export async function readConfig(file: string): Promise<ParsedConfig> {
-  return parseConfig(await readConfigFile(file), {
+  return parseConfigWithKeys(await readConfigFile(file), {
     secrets: hostSecretSource(process.env),
     tolerateDeniedSecrets: true,
   });

@@ -1,14 +1,26 @@
 /**
- * {@link GatewayConfig} to what the datapath is given: the ordered SPD, built-in entries at its
- * head, and the parameters of the manually keyed SAs.
+ * {@link GatewayConfig} to what the rest is given: the ordered SPD, built-in entries at its head,
+ * the parameters of the manually keyed SAs, and the PAD.
  */
+import { InternalError } from '../errors.js';
 import { parseIpAddress } from '../net/ip-address.js';
+import type { ChildTerms } from '../pad/child-terms.js';
+import type { LocalAuthentication, PadEntry, RemoteAuthentication } from '../pad/pad-entry.js';
+import type { Pad } from '../pad/pad.js';
+import { Secret } from '../sad/secret.js';
 import type { SaParameters } from '../sad/sa.js';
 import { OUTER_MTU_BYTES_DEFAULT, tunnelMtuBytes } from '../sad/tunnel-mtu.js';
 import { builtinSpdEntries } from '../spd/builtin.js';
 import type { Spd } from '../spd/spd.js';
 import type { SpdEntry } from '../spd/spd-entry.js';
-import type { AssociationConfig, Encapsulation, GatewayConfig } from './gateway-config.js';
+import type {
+  AssociationConfig,
+  Encapsulation,
+  GatewayConfig,
+  PeerConfig,
+  PolicyConfig,
+} from './gateway-config.js';
+import { suitesOf } from './proposal-text.js';
 
 /** Makes the SPD: built-in entries, then the policies in the order of the file. */
 export function compileSpd(config: GatewayConfig, version: number): Spd {
@@ -59,7 +71,7 @@ function saParameters(
       selector: policy.selector,
       suite: association.suite,
       key: manual.key.reveal(),
-      mode: policy.mode,
+      mode: 'tunnel',
       local: association.local,
       remote: association.remote,
       encapsulation: association.encapsulation,
@@ -74,15 +86,107 @@ function saParameters(
   ];
 }
 
+/**
+ * Makes the PAD: the peers in the order of the file, each with the policies that name it in the
+ * order of the SPD. Its secrets are copies of its own, which {@link wipePad} zeroes.
+ *
+ * @throws InternalError IPSEC_ERR_INTERNAL where a key is not present (`tolerateDeniedSecrets`).
+ */
+export function compilePad(config: GatewayConfig): Pad {
+  return { entries: config.peers.map((peer) => padEntry(config, peer)) };
+}
+
+/** Zeroes every secret of a PAD. Idempotent. */
+export function wipePad(pad: Pad): void {
+  for (const entry of pad.entries) {
+    for (const secret of secretsOf(entry)) secret.wipe();
+  }
+}
+
+/** The secrets of a peer or of an entry of the PAD; private keys are the library's to free. */
+export function secretsOf(
+  peer: Pick<PeerConfig, 'localAuthentication' | 'remoteAuthentication' | 'ppk'>,
+): readonly Secret[] {
+  const { localAuthentication, remoteAuthentication, ppk } = peer;
+  return [
+    ...(localAuthentication.method === 'psk' ? [localAuthentication.secret] : []),
+    ...(remoteAuthentication.method === 'psk' ? [remoteAuthentication.secret] : []),
+    ...(ppk === null ? [] : [ppk.secret]),
+  ];
+}
+
+function padEntry(config: GatewayConfig, peer: PeerConfig): PadEntry {
+  const { legacy: _, localAuthentication, remoteAuthentication, ppk, ...terms } = peer;
+  return {
+    ...terms,
+    localAuthentication: ownLocal(peer.name, localAuthentication),
+    remoteAuthentication: ownRemote(remoteAuthentication),
+    ppk: ppk === null ? null : { ...ppk, secret: copyOf(ppk.secret) },
+    children: config.policies
+      .filter((policy) => policy.peer === peer.name && policy.action === 'PROTECT')
+      .map(childTerms),
+  };
+}
+
+function childTerms(policy: PolicyConfig): ChildTerms {
+  const { name, mode, selector, proposals, start, onClose, lifetime } = policy;
+  const { selectorsPerChild, replayWindow, tfcPadToBytes } = policy;
+  return {
+    name,
+    mode,
+    selector,
+    proposals,
+    start,
+    onClose,
+    lifetime,
+    selectorsPerChild,
+    replayWindow,
+    tfcPadToBytes,
+    // RFC 4301 section 8.1: copied, so that path MTU discovery works through the tunnel.
+    dontFragment: 'copy',
+  };
+}
+
+function ownLocal(peer: string, local: PeerConfig['localAuthentication']): LocalAuthentication {
+  if (local.method === 'psk') return { ...local, secret: copyOf(local.secret) };
+  if (local.method !== 'unread') return local;
+  throw new InternalError(
+    'IPSEC_ERR_INTERNAL',
+    'A private key was asked for that is not present.',
+    {
+      fields: { peer },
+    },
+  );
+}
+
+function ownRemote(remote: RemoteAuthentication): RemoteAuthentication {
+  return remote.method === 'psk' ? { ...remote, secret: copyOf(remote.secret) } : remote;
+}
+
+function copyOf(secret: Secret): Secret {
+  const bytes = secret.reveal();
+  const copy = new Secret(bytes, secret.origin);
+  bytes.fill(0);
+  return copy;
+}
+
 /** The gateway's own outer addresses as far as the file tells, canonical, each once. */
 export function outerAddresses(config: GatewayConfig): readonly string[] {
   const listened = config.gateway.listen.filter((text) => parseIpAddress(text).value !== 0n);
-  return [...new Set([...config.associations.map(({ local }) => local), ...listened])];
+  const manual = config.associations.map(({ local }) => local);
+  const peers = config.peers.flatMap(({ localAddress }) => localAddress ?? []);
+  return [...new Set([...manual, ...peers, ...listened])];
 }
 
 /** The encapsulations that sockets are needed for. */
 export function encapsulationsOf(config: GatewayConfig): readonly Encapsulation[] {
-  const used = config.associations.map(({ encapsulation }) => encapsulation);
+  const used = [
+    ...config.associations.map(({ encapsulation }) => encapsulation),
+    // Behind a NAT it is UDP in any case.
+    ...config.peers.flatMap(({ encapsulation }): readonly Encapsulation[] =>
+      encapsulation === 'forced' ? ['udp'] : ['udp', 'esp'],
+    ),
+  ];
   return [...new Set(used.length === 0 ? [config.gateway.encapsulation] : used)];
 }
 
@@ -105,12 +209,7 @@ export function fittingMtu(
   config: GatewayConfig,
   outerMtuBytes: number = OUTER_MTU_BYTES_DEFAULT,
 ): number {
-  if (config.associations.length === 0) {
-    // Peers are not known yet: the larger header is assumed.
-    const { encapsulation } = config.gateway;
-    return tunnelMtuBytes({ outerMtuBytes, outerFamily: 6, encapsulation, suite: 'aes256gcm16' });
-  }
-  const each = config.associations.map(({ local, encapsulation, suite }) =>
+  const manual = config.associations.map(({ local, encapsulation, suite }) =>
     tunnelMtuBytes({
       outerMtuBytes,
       outerFamily: parseIpAddress(local).family,
@@ -118,5 +217,27 @@ export function fittingMtu(
       suite,
     }),
   );
-  return Math.min(...each);
+  const negotiated = config.policies.flatMap((policy) => {
+    const peer = config.peers.find(({ name }) => name === policy.peer);
+    if (peer === undefined || policy.mode === 'transport') return [];
+    const outerFamily = isIpv4Only(peer) ? 4 : 6;
+    // A NAT may be found: then it is UDP in any case.
+    return suitesOf(policy.proposals).map((suite) =>
+      tunnelMtuBytes({ outerMtuBytes, outerFamily, encapsulation: 'udp', suite }),
+    );
+  });
+  const all = [...manual, ...negotiated];
+  if (all.length > 0) return Math.min(...all);
+  // Nothing is known of any SA: the larger header is assumed.
+  const { encapsulation } = config.gateway;
+  return tunnelMtuBytes({ outerMtuBytes, outerFamily: 6, encapsulation, suite: 'aes256gcm16' });
+}
+
+function isIpv4Only(peer: PeerConfig): boolean {
+  if (peer.localAddress !== null) return parseIpAddress(peer.localAddress).family === 4;
+  return peer.hosts.every(
+    (host) =>
+      (host.kind === 'address' && parseIpAddress(host.address).family === 4) ||
+      (host.kind === 'range' && parseIpAddress(host.range.from).family === 4),
+  );
 }

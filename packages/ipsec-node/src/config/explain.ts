@@ -129,18 +129,23 @@ export function explainConfig(config: GatewayConfig, query: ExplainQuery): Expla
       return manual === null ? [] : [{ ...common, id: { direction, spi: manual.spi } }];
     });
   });
-  return explain(compileSpd(config, 0), associations, query);
+  const negotiated = new Map(
+    config.policies.flatMap(({ name, peer }) => (peer === null ? [] : [[name, peer] as const])),
+  );
+  return explain(compileSpd(config, 0), associations, query, negotiated);
 }
 
 /**
  * Explains a packet by an SPD and the SAs that serve it.
  *
+ * @param negotiated of an entry that has no SA yet: its name, and that of the peer.
  * @throws UsageError IPSEC_ERR_EXPLAIN_SYNTAX
  */
 export function explain(
   spd: Spd,
   associations: readonly ExplainedSa[],
   query: ExplainQuery,
+  negotiated: ReadonlyMap<string, string> = new Map(),
 ): Explanation {
   const packet = packetOfQuery(query);
   const direction = query.direction === 'out' ? 'outbound' : 'inbound';
@@ -161,7 +166,7 @@ export function explain(
       mismatches,
     })),
     associations: serving,
-    outcome: outcomeOf(decision.action, decision.entry, direction, serving),
+    outcome: outcomeOf(decision.action, decision.entry, direction, serving, negotiated),
   };
 }
 
@@ -209,12 +214,19 @@ function outcomeOf(
   entry: SpdEntry | null,
   direction: PacketDirection,
   serving: readonly ExplainedSa[],
+  negotiated: ReadonlyMap<string, string>,
 ): string {
   const name = entry?.name ?? '';
   if (entry === null) return 'Discarded: no entry matches.';
   if (action === 'DISCARD') return `Discarded by ${name}.`;
   if (action === 'BYPASS') return `Passes in clear, by ${name}: IPsec does not touch it.`;
   const sa = serving[0];
+  const peer = sa === undefined ? negotiated.get(name) : undefined;
+  if (peer !== undefined) {
+    return direction === 'outbound'
+      ? `Protected by ${name}: leaves in an SA that is negotiated with ${peer}, and until there is one it is held or dropped.`
+      : `Accepted by ${name} only if it arrived in an SA that was negotiated with ${peer}; in clear it is dropped.`;
+  }
   if (direction === 'outbound') {
     if (sa === undefined) return `Dropped: ${name} protects it, and no SA serves ${name}.`;
     return `Protected by ${name}: leaves in ${formatSa(sa)}.`;

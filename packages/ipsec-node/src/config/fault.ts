@@ -86,10 +86,12 @@ export function describeText(text: string): string {
   return JSON.stringify(short);
 }
 
+const SECRET_KEYS = ['key', 'psk', 'inbound', 'outbound', 'secret', 'passphrase'];
+
 /** Whether a value at this path may be key material, also by a slip of whoever wrote the file. */
 export function mayBeSecret(path: ConfigPath): boolean {
   const steps = path.filter((step): step is string => typeof step === 'string');
   const last = steps.at(-1);
   if (last === 'spi') return false;
-  return steps.some((step) => ['key', 'psk', 'inbound', 'outbound', 'secret'].includes(step));
+  return steps.some((step) => SECRET_KEYS.includes(step));
 }

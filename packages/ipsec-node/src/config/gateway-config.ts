@@ -1,3 +1,7 @@
+import type { Milliseconds } from '../clock.js';
+import type { Aftermath } from '../pad/child-terms.js';
+import type { LocalAuthentication, PadEntry } from '../pad/pad-entry.js';
+import type { Proposal } from '../sad/proposal.js';
 import type { Secret } from '../sad/secret.js';
 import type { SuiteName } from '../sad/suite.js';
 import type { BuiltinName } from '../spd/builtin-name.js';
@@ -10,6 +14,8 @@ import type { SpdAction, SpdDirection } from '../spd/spd-entry.js';
  */
 export interface GatewayConfig {
   readonly gateway: GatewaySettings;
+  /** In the order of the file: the first match wins. */
+  readonly peers: readonly PeerConfig[];
   /** In the order of the file: the first match wins. */
   readonly policies: readonly PolicyConfig[];
   readonly associations: readonly AssociationConfig[];
@@ -60,11 +66,42 @@ export interface PolicyConfig {
   readonly direction: SpdDirection;
   readonly selector: Selector;
   readonly action: SpdAction;
-  /** What an SA that serves this policy may use; empty unless PROTECT. */
-  readonly proposals: readonly SuiteName[];
-  readonly mode: 'tunnel';
+  /** ESP proposals that an SA which serves this policy may use; empty unless PROTECT. */
+  readonly proposals: readonly Proposal[];
+  readonly mode: 'tunnel' | 'transport';
   /** TFC padding (RFC 4303 section 2.7): bytes each inner packet is padded to; 0: none. */
   readonly tfcPadToBytes: number;
+  /** Name of the peer that the SAs are negotiated with; null: none is. */
+  readonly peer: string | null;
+  readonly start: 'start' | 'trap' | 'none';
+  readonly onClose: Aftermath;
+  readonly lifetime: LifetimeConfig;
+  readonly selectorsPerChild: 'all' | 'one';
+  /** Packets, a power of two, 64..65536. */
+  readonly replayWindow: number;
+}
+
+/** How long a negotiated SA lasts. */
+export interface LifetimeConfig {
+  readonly rekeyMs: Milliseconds;
+  readonly hardMs: Milliseconds;
+  /** Of either direction; 0: no such limit. */
+  readonly rekeyBytes: bigint;
+  readonly rekeyPackets: bigint;
+}
+
+/** One entry of the section `peers`: an entry of the PAD without its children. */
+export interface PeerConfig extends Omit<PadEntry, 'children' | 'localAuthentication'> {
+  readonly localAuthentication: LocalAuthentication | UnreadAuthentication;
+  /** Whether what RFC 8221 and RFC 8247 advise against may be used. */
+  readonly legacy: boolean;
+}
+
+/** A private key that was not readable where only the file is checked. */
+export interface UnreadAuthentication {
+  readonly method: 'unread';
+  /** What it would be. */
+  readonly intended: 'certificate' | 'public-key';
 }
 
 /** One entry of the section `associations`: a manually keyed pair of SAs, or one direction. */

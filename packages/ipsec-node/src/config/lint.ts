@@ -3,8 +3,10 @@ import { parseIpAddress } from '../net/ip-address.js';
 import { readSelector } from '../spd/selector.js';
 import { fittingMtu, tunnelMtu } from './compile.js';
 import { DEFAULTS } from './defaults.js';
+import type { ConfigPath } from './document.js';
 import { type ConfigFinding, Findings } from './finding.js';
 import type { GatewayConfig } from './gateway-config.js';
+import { lintPeers } from './lint-peers.js';
 import { lintSpd } from './lint-spd.js';
 import type { ParsedConfig } from './parse.js';
 
@@ -14,11 +16,20 @@ const QUEUES = 8;
 /** RFC 8200 section 5: every IPv6 link carries packets of this size. */
 const IPV6_MTU_MIN = 1280;
 
-/** Everything that is legal and unwise in a configuration, in the order of the file. */
-export function lintConfig(parsed: ParsedConfig): readonly ConfigFinding[] {
+/**
+ * Everything that is legal and unwise in a configuration, in the order of the file.
+ *
+ * @param now of the wall clock; null: validity of certificates is not looked at.
+ */
+export function lintConfig(
+  parsed: ParsedConfig,
+  now: Date | null = null,
+): readonly ConfigFinding[] {
   const { config, document } = parsed;
   const findings = new Findings(document);
   lintSpd(config, findings);
+  lintOnlyProtect(config, findings);
+  lintPeers(config, findings, now);
   lintServed(config, findings);
   lintManualKeys(config, findings);
   lintWindows(config, findings);
@@ -29,10 +40,21 @@ export function lintConfig(parsed: ParsedConfig): readonly ConfigFinding[] {
   );
 }
 
+/** Who protects everything and thinks of nothing else locks himself out. */
+function lintOnlyProtect(config: GatewayConfig, findings: Findings): void {
+  if (!config.policies.every(({ action }) => action === 'PROTECT')) return;
+  findings.add(
+    'warning',
+    'only-protect',
+    ['policies'],
+    'Every policy protects, and what none of them matches is discarded: SSH to this gateway and its own name resolution too. Write a bypass policy for how you manage it, with the network that you come from, and one for what may pass in clear; or a last `- { name: everything-else, action: discard }`, which says that it is meant.',
+  );
+}
+
 /** A PROTECT policy without an SA drops what it matches: nothing can negotiate one. */
 function lintServed(config: GatewayConfig, findings: Findings): void {
   for (const [index, policy] of config.policies.entries()) {
-    if (policy.action !== 'PROTECT') continue;
+    if (policy.action !== 'PROTECT' || policy.peer !== null) continue;
     if (config.associations.some((association) => association.policy === policy.name)) continue;
     const drops = {
       both: 'every packet that it matches is dropped, in both directions',
@@ -43,7 +65,7 @@ function lintServed(config: GatewayConfig, findings: Findings): void {
       'warning',
       'no-association',
       ['policies', index],
-      `No association serves ${policy.name}: ${drops[policy.direction]}.`,
+      `No peer and no association serves ${policy.name}: ${drops[policy.direction]}.`,
     );
   }
 }
@@ -76,30 +98,47 @@ function lintWindows(config: GatewayConfig, findings: Findings): void {
     if (inbound === null && replayWindow !== DEFAULTS.replayWindow.value) {
       const why = 'Only inbound SAs have a replay window; this association has none.';
       findings.add('note', 'replay-window-unused', path, why);
-    } else if (inbound !== null && replayWindow < RUN_PACKETS * QUEUES) {
-      findings.add(
-        'warning',
-        'replay-window-small',
-        path,
-        `A window of ${replayWindow} packets is smaller than what is in flight at once: runs of up to ${RUN_PACKETS} packets in ${QUEUES} queues overtake one another, and good packets are refused as replays. The default is ${DEFAULTS.replayWindow.value}.`,
-      );
-    }
+    } else if (inbound !== null) lintWindow(findings, path, replayWindow);
   }
+  for (const [index, { peer, replayWindow }] of config.policies.entries()) {
+    if (peer !== null) lintWindow(findings, ['policies', index, 'replayWindow'], replayWindow);
+  }
+}
+
+function lintWindow(findings: Findings, path: ConfigPath, replayWindow: number): void {
+  if (replayWindow >= RUN_PACKETS * QUEUES) return;
+  findings.add(
+    'warning',
+    'replay-window-small',
+    path,
+    `A window of ${replayWindow} packets is smaller than what is in flight at once: runs of up to ${RUN_PACKETS} packets in ${QUEUES} queues overtake one another, and good packets are refused as replays. The default is ${DEFAULTS.replayWindow.value}.`,
+  );
 }
 
 function lintListen(config: GatewayConfig, findings: Findings): void {
   const listened = config.gateway.listen.map(parseIpAddress);
-  for (const [index, { local }] of config.associations.entries()) {
-    const own = parseIpAddress(local);
+  const own = [
+    ...config.associations.map(({ local }, index) => ({
+      address: local,
+      path: ['associations', index, 'local'],
+    })),
+    ...config.peers.flatMap(({ name, localAddress }) =>
+      localAddress === null
+        ? []
+        : [{ address: localAddress, path: ['peers', name, 'localAddress'] }],
+    ),
+  ];
+  for (const { address, path } of own) {
+    const { family, value } = parseIpAddress(address);
     const isHeard = listened.some(
-      ({ family, value }) => family === own.family && (value === 0n || value === own.value),
+      (each) => each.family === family && (each.value === 0n || each.value === value),
     );
     if (isHeard) continue;
     findings.add(
       'warning',
       'not-listening',
-      ['associations', index, 'local'],
-      `gateway.listen (${config.gateway.listen.join(', ')}) does not cover ${local}: nothing that the peer sends arrives.`,
+      path,
+      `gateway.listen (${config.gateway.listen.join(', ')}) does not cover ${address}: nothing that the peer sends arrives.`,
     );
   }
 }

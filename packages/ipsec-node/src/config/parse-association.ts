@@ -11,15 +11,17 @@ import type {
   PolicyConfig,
 } from './gateway-config.js';
 import { nearestName } from './nearest.js';
-import { type KeyContext, type ManualOutline, parseManualKey } from './parse-key.js';
+import { type ManualOutline, parseManualKey } from './parse-key.js';
 import type { PolicyOutline } from './parse-policy.js';
+import type { SecretContext } from './parse-secret.js';
+import { suitesOf } from './proposal-text.js';
 import type { Reader, Section } from './reader.js';
 import { associationShape } from './schema.js';
 
 const DIRECTIONS = ['inbound', 'outbound'] as const;
 
 /** What associations depend on elsewhere in the file. */
-export interface AssociationContext extends KeyContext {
+export interface AssociationContext extends SecretContext {
   readonly encapsulation: Encapsulation;
   readonly policies: readonly PolicyOutline[];
 }
@@ -77,11 +79,19 @@ export function parseAssociation(
     policyName === undefined ? undefined : servedPolicy(reader, context, section, policyName);
   if (policy !== undefined) {
     checkDirections(reader, section, policy);
-    if (suite !== undefined && !policy.proposals.includes(suite)) {
+    const suites = suitesOf(policy.proposals);
+    if (suite !== undefined && !suites.includes(suite)) {
       reader.faults.add([...section.path, 'suite'], {
         found: suite,
         why: `the proposals of policy ${policy.name} do not hold it`,
-        accepted: policy.proposals.join(', '),
+        accepted: suites.join(', '),
+      });
+    }
+    if (policy.peer !== null) {
+      reader.faults.add([...section.path, 'policy'], {
+        found: JSON.stringify(policy.name),
+        why: `its SAs are negotiated with peer ${policy.peer}`,
+        accepted: 'a policy without a peer',
       });
     }
   }

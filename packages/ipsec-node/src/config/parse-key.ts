@@ -1,22 +1,10 @@
-import { resolve } from 'node:path';
-
 import { Secret } from '../sad/secret.js';
 import { keyMaterialLen, SUITES, type SuiteName } from '../sad/suite.js';
-import type { ConfigDocument, ConfigPath } from './document.js';
-import type { Findings } from './finding.js';
+import type { ConfigPath } from './document.js';
 import { keyShape, manualKeyShape } from './schema.js';
 import { docOf } from './field.js';
+import { noteInline, readReference, referenceOf, type SecretContext } from './parse-secret.js';
 import type { Reader, Section } from './reader.js';
-import { formatSecretReference, type SecretReference, type SecretSource } from './secret-source.js';
-
-/** What reading keys needs besides the reader. */
-export interface KeyContext {
-  readonly document: ConfigDocument;
-  readonly findings: Findings;
-  readonly secrets: SecretSource;
-  /** Where a key may not be read: note it rather than fault it. For `check` and `explain`. */
-  readonly tolerateDenied: boolean;
-}
 
 /** What is known of one direction even where it has faults. */
 export interface ManualOutline {
@@ -27,7 +15,7 @@ export interface ManualOutline {
 /** Reads `inbound` or `outbound` of an association; both are unknown where it is absent. */
 export function parseManualKey(
   reader: Reader,
-  context: KeyContext,
+  context: SecretContext,
   association: Section,
   direction: 'inbound' | 'outbound',
   suite: SuiteName | undefined,
@@ -46,7 +34,7 @@ export function parseManualKey(
 
 function parseKey(
   reader: Reader,
-  context: KeyContext,
+  context: SecretContext,
   section: Section,
   suite: SuiteName | undefined,
 ): Secret | null {
@@ -63,49 +51,34 @@ function parseKey(
     reader.faults.add(path, { found: 'a number (not shown)', why: 'quotes are missing', accepted });
     return null;
   }
-  const reference = parseReference(reader, context, value, path);
+  const map = reader.section(value, path, Object.keys(keyShape), { accepted });
+  const reference = map === null ? null : referenceOf(reader, context, map, accepted);
   if (reference === null) return null;
-  const origin = formatSecretReference(reference);
-  const reading = context.secrets.read(reference);
-  if (!reading.ok) {
-    if (reading.denied && context.tolerateDenied) {
-      const why = `The key of ${origin} was not checked: ${reading.reason}.`;
-      context.findings.add('note', 'unread-key', path, why);
-      return Secret.unread(origin);
-    }
-    reader.faults.add(path, { found: origin, why: reading.reason, accepted: 'a readable key' });
-    return null;
-  }
-  if (reading.exposed) {
-    const why = `Others than its owner may read ${origin}: \`chmod 600\` it.`;
-    context.findings.add('warning', 'exposed-key-file', path, why);
-  }
+  const read = readReference(reader, context, reference, path);
+  if (read === null) return null;
+  const { origin } = read;
+  if (read.bytes === null) return Secret.unread(origin);
   const allowRaw = reference.kind !== 'env';
-  const bytes = decodeKey(reading.bytes, suite === undefined || !allowRaw ? null : suite);
-  reading.bytes.fill(0);
+  const bytes = decodeKey(read.bytes, suite === undefined || !allowRaw ? null : suite);
+  read.bytes.fill(0);
   return checkedSecret(reader, context, { path, origin, suite, bytes });
 }
 
 function inlineKey(
   reader: Reader,
-  context: KeyContext,
+  context: SecretContext,
   path: ConfigPath,
   text: string,
   suite: SuiteName | undefined,
 ): Secret | null {
-  context.findings.add(
-    'warning',
-    'inline-key',
-    path,
-    'The key stands in the file itself, which gets copied, shown and kept in version control: use { file: … } or { credential: … }.',
-  );
+  noteInline(context, path);
   const bytes = text.startsWith('0x') ? decodeHex(text.slice(2)) : null;
   return checkedSecret(reader, context, { path, origin: 'the configuration', suite, bytes });
 }
 
 function checkedSecret(
   reader: Reader,
-  context: KeyContext,
+  context: SecretContext,
   key: { path: ConfigPath; origin: string; suite: SuiteName | undefined; bytes: Uint8Array | null },
 ): Secret | null {
   const { path, origin, suite, bytes } = key;
@@ -134,37 +107,6 @@ function checkedSecret(
     context.findings.add('warning', 'weak-key', path, why);
   }
   return secret;
-}
-
-function parseReference(
-  reader: Reader,
-  context: KeyContext,
-  value: unknown,
-  path: ConfigPath,
-): SecretReference | null {
-  const accepted = docOf(manualKeyShape.key).accepted;
-  const faultsBefore = reader.faults.count;
-  const section = reader.section(value, path, Object.keys(keyShape), { accepted });
-  if (section === null) return null;
-  const file = reader.field(section, keyShape, 'file');
-  const env = reader.field(section, keyShape, 'env');
-  const credential = reader.field(section, keyShape, 'credential');
-  if (reader.faults.count > faultsBefore) return null;
-  const references: SecretReference[] = [];
-  if (file !== undefined) {
-    references.push({ kind: 'file', path: resolve(context.document.directory, file) });
-  }
-  if (env !== undefined) references.push({ kind: 'env', name: env });
-  if (credential !== undefined) references.push({ kind: 'credential', name: credential });
-  const reference = references[0];
-  if (reference === undefined || references.length > 1) {
-    reader.faults.add(path, {
-      found: references.length === 0 ? 'an empty map' : `${references.length} sources of one key`,
-      accepted,
-    });
-    return null;
-  }
-  return reference;
 }
 
 /** Hexadecimal text with or without 0x, or, for `raw`, bytes of exactly the suite's length. */

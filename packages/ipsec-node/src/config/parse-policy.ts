@@ -5,10 +5,13 @@ import type { SpdAction, SpdDirection } from '../spd/spd-entry.js';
 import { DEFAULTS } from './defaults.js';
 import { docOf } from './field.js';
 import { describeValue } from './fault.js';
-import type { PolicyConfig } from './gateway-config.js';
+import type { LifetimeConfig, PolicyConfig } from './gateway-config.js';
+import { hardLifetime } from './lifetime.js';
 import { nearestName } from './nearest.js';
+import type { PeerOutline } from './parse-peer.js';
+import { parseProposals } from './parse-proposals.js';
 import type { Reader, Section } from './reader.js';
-import { policyShape, tfcShape } from './schema.js';
+import { lifetimeShape, policyShape, tfcShape } from './schema.js';
 
 /** What is known of a policy even where it has faults, for what refers to it. */
 export interface PolicyOutline {
@@ -20,10 +23,23 @@ export interface PolicyOutline {
 
 const ACTIONS = { protect: 'PROTECT', bypass: 'BYPASS', discard: 'DISCARD' } as const;
 const DIRECTIONS = { both: 'both', in: 'inbound', out: 'outbound' } as const;
-const ONLY_PROTECT = ['proposals', 'mode', 'tfc'] as const;
+const ONLY_WITH_PEER = [
+  'lifetime',
+  'start',
+  'onClose',
+  'selectorsPerChild',
+  'replayWindow',
+] as const;
+const ONLY_PROTECT = ['peer', 'proposals', 'mode', 'tfc', ...ONLY_WITH_PEER] as const;
+const AFTERMATH_OF_START = { start: 'restart', trap: 'trap', none: 'clear' } as const;
 
 /** Reads one entry of `policies`. */
-export function parsePolicy(reader: Reader, value: unknown, index: number): PolicyOutline {
+export function parsePolicy(
+  reader: Reader,
+  value: unknown,
+  index: number,
+  peers: readonly PeerOutline[],
+): PolicyOutline {
   const faultsBefore = reader.faults.count;
   const section = reader.section(value, ['policies', index], Object.keys(policyShape), {
     name: 'policies',
@@ -46,11 +62,32 @@ export function parsePolicy(reader: Reader, value: unknown, index: number): Poli
   const icmpTypes = icmpField(reader, section, 'icmpType', protocol);
   const icmpCodes = icmpField(reader, section, 'icmpCode', protocol);
   const mode = reader.field(section, policyShape, 'mode') ?? DEFAULTS.mode.value;
-  const proposals = reader.field(section, policyShape, 'proposals') ?? DEFAULTS.proposals.value;
   const tfcPadToBytes = padding(reader, section);
+  const peerName = reader.field(section, policyShape, 'peer') ?? null;
+  const outline = peerName === null ? undefined : knownPeer(reader, section, peerName, peers);
+  const preset = outline?.preset?.esp;
+  const proposals = parseProposals(reader, section, {
+    protocol: 'esp',
+    texts: reader.field(section, policyShape, 'proposals'),
+    // Of a peer that is not known, nothing is known to be wrong.
+    legacy: peerName !== null && outline?.legacy !== false,
+    fallback: preset?.proposals ?? outline?.espProposals ?? DEFAULTS.espProposals.value,
+  });
+  const startable = outline?.mayBeCalled !== false && direction !== 'inbound';
+  const start =
+    reader.field(section, policyShape, 'start') ?? (startable ? DEFAULTS.start.value : 'none');
+  const onClose = reader.field(section, policyShape, 'onClose') ?? AFTERMATH_OF_START[start];
+  const lifetime = parseLifetime(reader, section, preset?.rekeyMs);
+  const selectorsPerChild =
+    reader.field(section, policyShape, 'selectorsPerChild') ??
+    preset?.selectorsPerChild ??
+    DEFAULTS.selectorsPerChild.value;
+  const replayWindow =
+    reader.field(section, policyShape, 'replayWindow') ?? DEFAULTS.replayWindow.value;
 
   if (protocolIsKnown) checkProtocolFields(reader, section, protocol);
   if (action !== undefined && action !== 'PROTECT') refuseProtectKeys(reader, section, actionName);
+  else if (peerName === null) refusePeerKeys(reader, section, mode);
   if (name === undefined || action === undefined || reader.faults.count > faultsBefore) {
     return { name, action, policy: undefined };
   }
@@ -67,8 +104,72 @@ export function parsePolicy(reader: Reader, value: unknown, index: number): Poli
       proposals: isProtect ? proposals : [],
       mode,
       tfcPadToBytes,
+      peer: isProtect ? peerName : null,
+      start,
+      onClose,
+      lifetime,
+      selectorsPerChild,
+      replayWindow,
     },
   };
+}
+
+function knownPeer(
+  reader: Reader,
+  section: Section,
+  name: string,
+  peers: readonly PeerOutline[],
+): PeerOutline | undefined {
+  const known = peers.find((peer) => peer.name === name);
+  if (known !== undefined) return known;
+  const names = peers.map((peer) => peer.name);
+  reader.faults.add([...section.path, 'peer'], {
+    found: JSON.stringify(name),
+    why: 'there is no peer of that name',
+    accepted: names.length === 0 ? 'the name of a peer' : names.join(', '),
+    nearest: nearestName(name, names),
+  });
+  return undefined;
+}
+
+function parseLifetime(
+  reader: Reader,
+  section: Section,
+  presetMs: number | undefined,
+): LifetimeConfig {
+  const path = [...section.path, 'lifetime'];
+  const inner = (section.values.has('lifetime')
+    ? reader.section(section.values.get('lifetime'), path, Object.keys(lifetimeShape))
+    : null) ?? { path, values: new Map<string, unknown>() };
+  const timeMs = reader.field(inner, lifetimeShape, 'time');
+  const rekeyMs = timeMs ?? presetMs ?? DEFAULTS.childRekeyMs.value;
+  const expireMs = reader.field(inner, lifetimeShape, 'expire');
+  // What follows from a fault is not a fault of its own.
+  const isKnown = timeMs !== undefined || !inner.values.has('time');
+  return {
+    rekeyMs,
+    hardMs: hardLifetime(reader, inner, isKnown ? expireMs : undefined, rekeyMs),
+    rekeyBytes: reader.field(inner, lifetimeShape, 'bytes') ?? DEFAULTS.rekeyBytes.value,
+    rekeyPackets: reader.field(inner, lifetimeShape, 'packets') ?? DEFAULTS.rekeyPackets.value,
+  };
+}
+
+/** What speaks of negotiation says nothing where nobody is negotiated with. */
+function refusePeerKeys(reader: Reader, section: Section, mode: 'tunnel' | 'transport'): void {
+  for (const key of ONLY_WITH_PEER) {
+    if (!section.values.has(key)) continue;
+    reader.faults.add([...section.path, key], {
+      found: `${key} without peer`,
+      accepted: `${key} only beside peer`,
+      at: 'key',
+    });
+  }
+  if (mode === 'transport') {
+    reader.faults.add([...section.path, 'mode'], {
+      found: 'transport without peer',
+      accepted: 'mode transport only beside peer',
+    });
+  }
 }
 
 /** Refuses a name that an earlier policy has. */

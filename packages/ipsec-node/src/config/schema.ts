@@ -17,7 +17,8 @@ import {
   INTERFACE_MTU_MAX,
   INTERFACE_MTU_MIN,
   INTERFACE_NAME_CHARS_MAX,
-  LIST_MAX,
+  LIFETIME_BYTES_MAX,
+  LIFETIME_BYTES_MIN,
   POLICIES_MAX,
   POLICY_NAME_CHARS_MAX,
   REPLAY_WINDOW_MAX,
@@ -26,6 +27,15 @@ import {
 } from './defaults.js';
 import { addIssue, choiceDoc, optional, required } from './field.js';
 import { LATER_VALUES } from './later.js';
+import { AFTERMATHS, lifetimeBounds, peerName, peerShape, proposalTexts } from './peer-schema.js';
+import {
+  DURATION_ACCEPTED,
+  duration,
+  formatDuration,
+  packetsOrOff,
+  SIZE_ACCEPTED,
+  sizeOrOff,
+} from './quantity-fields.js';
 import {
   ADDRESSES_ACCEPTED,
   address,
@@ -190,6 +200,39 @@ export const tfcShape = {
   }),
 };
 
+export const lifetimeShape = {
+  time: optional(duration(lifetimeBounds), {
+    description: 'Age, less some jitter.',
+    accepted: DURATION_ACCEPTED,
+    default: formatDuration(DEFAULTS.childRekeyMs.value),
+  }),
+  bytes: optional(sizeOrOff({ min: LIFETIME_BYTES_MIN, max: LIFETIME_BYTES_MAX }), {
+    description: 'Bytes in either direction; off: no such limit.',
+    accepted: `${SIZE_ACCEPTED}, or off`,
+    default: '64GiB',
+  }),
+  packets: optional(packetsOrOff(Number.MAX_SAFE_INTEGER), {
+    description: 'Packets in either direction; off: no such limit.',
+    accepted: 'a number of packets, or off',
+    default: 'off',
+  }),
+  expire: optional(duration(lifetimeBounds), {
+    description: 'Age at which the SA is gone, replaced or not. Absent: a tenth after time.',
+    accepted: DURATION_ACCEPTED,
+  }),
+};
+
+const replayWindow = z
+  .int()
+  .min(REPLAY_WINDOW_MIN)
+  .max(REPLAY_WINDOW_MAX)
+  .transform((input, context) => {
+    if ((input & (input - 1)) === 0) return input;
+    const nearest = 2 ** Math.round(Math.log2(input));
+    addIssue(context, { why: 'it is not a power of two', nearest: `${nearest}` });
+    return z.NEVER;
+  });
+
 const policyName = z
   .string()
   .regex(new RegExp(`^[A-Za-z0-9][A-Za-z0-9._-]{0,${POLICY_NAME_CHARS_MAX - 1}}$`));
@@ -246,20 +289,56 @@ export const policyShape = {
       description: 'What becomes of the packets (RFC 4301 section 4.4.1).',
     }),
   ),
+  peer: optional(z.string(), {
+    description:
+      'Name of the peer that the SAs are negotiated with; only with action protect. Absent: associations, or what it matches is dropped.',
+    accepted: 'the name of a peer',
+  }),
   mode: optional(
-    z.enum(['tunnel']),
-    choiceDoc(['tunnel'], {
-      description: 'Mode of the SAs that serve it; only with action protect.',
+    z.enum(['tunnel', 'transport']),
+    choiceDoc(['tunnel', 'transport'], {
+      description:
+        'Mode of the SAs that serve it; only with action protect. transport is between the gateway itself and its peer.',
       default: DEFAULTS.mode.value,
       later: LATER_VALUES.mode,
     }),
   ),
-  proposals: optional(z.array(suite()).min(1).max(LIST_MAX), {
-    ...choiceDoc(SUITE_NAMES, {
-      description: 'Suites that an SA may use; only with action protect.',
-      default: DEFAULTS.proposals.value,
+  proposals: optional(proposalTexts(), {
+    description:
+      'ESP proposals in order of preference, in the keywords of strongSwan; only with action protect.',
+    accepted: 'a proposal such as aes256gcm16-x25519, or a list of these',
+    default: DEFAULTS.espProposals.value,
+  }),
+  lifetime: optional(z.strictObject(lifetimeShape), {
+    description: 'When negotiated SAs are replaced: whatever comes first. Only with a peer.',
+    accepted: 'a map with time, bytes, packets and expire',
+  }),
+  start: optional(
+    z.enum(['start', 'trap', 'none']),
+    choiceDoc(['start', 'trap', 'none'], {
+      description:
+        'Who asks for the SA: start, we do at once; trap, the first packet does; none, a command or the peer. Only with a peer. Absent: trap, or none where the peer has no address to go to.',
     }),
-    accepted: `a list of ${SUITE_NAMES.join(', ')}`,
+  ),
+  onClose: optional(
+    z.enum(AFTERMATHS),
+    choiceDoc(AFTERMATHS, {
+      description:
+        'What follows where the peer closes the SA. Only with a peer. Absent: restart with start: start, trap with trap, else clear.',
+    }),
+  ),
+  selectorsPerChild: optional(
+    z.enum(['all', 'one']),
+    choiceDoc(['all', 'one'], {
+      description:
+        'One SA pair for all address ranges, or one for each pair of ranges, for peers that can no more. Only with a peer.',
+      default: DEFAULTS.selectorsPerChild.value,
+    }),
+  ),
+  replayWindow: optional(replayWindow, {
+    description: 'Packets that may arrive late and still be told from replays. Only with a peer.',
+    accepted: `a power of two, ${REPLAY_WINDOW_MIN}..${REPLAY_WINDOW_MAX}`,
+    default: DEFAULTS.replayWindow.value,
   }),
   tfc: optional(z.strictObject(tfcShape), {
     description: 'Traffic flow confidentiality padding; only with action protect.',
@@ -314,17 +393,6 @@ export const manualKeyShape = {
   }),
 };
 
-const replayWindow = z
-  .int()
-  .min(REPLAY_WINDOW_MIN)
-  .max(REPLAY_WINDOW_MAX)
-  .transform((input, context) => {
-    if ((input & (input - 1)) === 0) return input;
-    const nearest = 2 ** Math.round(Math.log2(input));
-    addIssue(context, { why: 'it is not a power of two', nearest: `${nearest}` });
-    return z.NEVER;
-  });
-
 export const associationShape = {
   policy: required(z.string(), {
     description: 'Name of the policy that it serves; its action is protect.',
@@ -376,6 +444,12 @@ export const associationShape = {
 /** The whole file. */
 export const configFileSchema = z.strictObject({
   gateway: z.strictObject(gatewayShape).optional().describe('The gateway itself.'),
+  peers: z
+    .record(peerName, z.strictObject(peerShape))
+    .optional()
+    .describe(
+      'The PAD (RFC 4301 section 4.4.3): who a peer is and how it proves it, by name; the first that fits is taken.',
+    ),
   policies: z
     .array(z.strictObject(policyShape))
     .min(1)

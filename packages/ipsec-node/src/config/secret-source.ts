@@ -27,7 +27,8 @@ export type SecretReading =
 
 /** Reads secrets. An argument, so that nothing below asks the host for anything. */
 export interface SecretSource {
-  read(reference: SecretReference): SecretReading;
+  /** @param bytesMax the largest file that is read; that of a key by default. */
+  read(reference: SecretReference, bytesMax?: number): SecretReading;
 }
 
 /** Writes a reference in words that may be shown. */
@@ -42,10 +43,10 @@ export function hostSecretSource(
   environment: Readonly<Record<string, string | undefined>>,
 ): SecretSource {
   return {
-    read: (reference) => {
+    read: (reference, bytesMax = KEY_FILE_BYTES_MAX) => {
       switch (reference.kind) {
         case 'file':
-          return readSecretFile(reference.path);
+          return readSecretFile(reference.path, bytesMax);
         case 'env': {
           const text = environment[reference.name];
           if (text === undefined) return fail('the environment does not have it');
@@ -59,19 +60,18 @@ export function hostSecretSource(
             const reason = '$CREDENTIALS_DIRECTORY is not set: this is not the systemd unit';
             return { ok: false, denied: true, reason };
           }
-          return readSecretFile(join(directory, reference.name));
+          return readSecretFile(join(directory, reference.name), bytesMax);
         }
       }
     },
   };
 }
 
-function readSecretFile(path: string): SecretReading {
+function readSecretFile(path: string, bytesMax: number): SecretReading {
   try {
     const facts = statSync(path);
     if (!facts.isFile()) return fail('it is not a file');
-    if (facts.size > KEY_FILE_BYTES_MAX)
-      return fail(`it is larger than ${KEY_FILE_BYTES_MAX} bytes`);
+    if (facts.size > bytesMax) return fail(`it is larger than ${bytesMax} bytes`);
     return { ok: true, bytes: readFileSync(path), exposed: (facts.mode & 0o077) !== 0 };
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? error.code : undefined;

@@ -153,6 +153,7 @@ export function formatTransform(transform: Transform): string {
   const additional = /^additional-key-exchange-(\d)$/.exec(transform.type);
   const prefix = additional === null ? '' : `ke${additional[1]}_`;
   if (additional !== null && transform.id === KEY_EXCHANGE_NONE) return `${prefix}none`;
+  if (transform.type === 'key-exchange' && transform.id === KEY_EXCHANGE_NONE) return 'modpnone';
   const info = transformInfo(transform);
   if (info !== null) return `${prefix}${info.keyword}`;
   const bits = transform.keyBits === null ? '' : `_${transform.keyBits}`;

@@ -1,3 +1,4 @@
+import { systemClock } from '../../clock.js';
 import { type ConfigFinding, formatFinding } from '../../config/finding.js';
 import { lintConfig } from '../../config/lint.js';
 import { wipeConfig } from '../../config/parse.js';
@@ -38,9 +39,9 @@ async function check(context: CliContext, options: CheckOptions): Promise<ExitCo
   const asJson = options.json === true;
   try {
     const parsed = await readConfig(options.config);
-    const findings = lintConfig(parsed);
+    const findings = lintConfig(parsed, systemClock.wallTime());
     wipeConfig(parsed.config);
-    const { policies, associations } = parsed.config;
+    const { peers, policies, associations } = parsed.config;
     if (asJson) {
       terminal.out(json({ file: options.config, valid: true, faults: [], findings }));
       return EXIT.success;
@@ -50,6 +51,7 @@ async function check(context: CliContext, options: CheckOptions): Promise<ExitCo
     const verdict = paint(terminal, warnings === 0 ? 'green' : 'yellow', 'valid');
     terminal.out(
       `${options.config} is ${verdict}: ${plural(policies.length, 'policy', 'policies')}, ` +
+        (peers.length === 0 ? '' : `${plural(peers.length, 'peer', 'peers')}, `) +
         `${plural(associations.length, 'association', 'associations')}, ` +
         `${plural(warnings, 'warning', 'warnings')}.\n`,
     );
