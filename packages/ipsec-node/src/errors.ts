@@ -94,6 +94,11 @@ export const ERROR_CODES = {
     meaning: 'A peer sent a message that the protocol does not allow.',
     remedy: 'See the log of the peer; `notify` is what it was told, if anything.',
   },
+  IPSEC_ERR_EXCHANGE_FAILED: {
+    kind: 'peer',
+    meaning: 'What was asked of a peer did not come about.',
+    remedy: 'Read the reason; `ipsec-node status` lists the last refusals with what differs.',
+  },
   IPSEC_ERR_PRIVILEGE_MISSING: {
     kind: 'resource',
     meaning: 'The process lacks a privilege that the operation needs.',

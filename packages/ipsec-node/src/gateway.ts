@@ -15,7 +15,11 @@ import { parseConfig, wipeConfig } from './config/parse.js';
 import type { GatewayConfigInput } from './config/schema.js';
 import { hostSecretSource } from './config/secret-source.js';
 import { requireGatewayPrivileges } from './daemon/host/capabilities.js';
-import { openControlSocket, requireFreeControlSocket } from './daemon/control-socket.js';
+import {
+  openControlSocket,
+  requireFreeControlSocket,
+  watchDaemon,
+} from './daemon/control-socket.js';
 import { Daemon, type DaemonEvents } from './daemon/daemon.js';
 import {
   hostInterfaceSides,
@@ -30,10 +34,13 @@ import type {
 } from './daemon/snapshot.js';
 import { packageVersion } from './daemon/version.js';
 import type { ViciServer } from './daemon/vici/server.js';
+import type { IkeControl } from './daemon/ike/ike-control.js';
+import { KeptKeys } from './daemon/capture/capture-keys.js';
+import type { PacketSocket } from './daemon/capture/capture.js';
 import type { HostAccess } from './daemon/host/guard.js';
 import type { Finding } from './daemon/host/doctor.js';
 import type { Dataplane, DataplaneOptions } from './dataplane/dataplane.js';
-import { ResourceError } from './errors.js';
+import { ResourceError, UsageError } from './errors.js';
 import { type Logger, silentLogger } from './log.js';
 
 /** What a gateway may be given besides its configuration. */
@@ -45,6 +52,11 @@ export interface GatewayOptions {
   readonly clock?: Clock;
   /** Whether the control socket is served; true unless said otherwise. */
   readonly control?: boolean;
+  /**
+   * Whether whoever may open the control socket can ask for the keys of SAs, for captures. They are
+   * kept from the start on and wiped at the end; false unless said otherwise.
+   */
+  readonly captureKeys?: boolean;
 }
 
 /** What a gateway tells. */
@@ -61,6 +73,8 @@ export type GatewayEvents = DaemonEvents & { readonly close: [] };
  */
 export class Gateway extends EventEmitter<GatewayEvents> {
   private control: ViciServer | undefined;
+  private ike: IkeControl | null = null;
+  private keptKeys: KeptKeys | null = null;
   private closing: Promise<void> | undefined;
 
   private constructor(
@@ -99,6 +113,7 @@ export class Gateway extends EventEmitter<GatewayEvents> {
   private static async start(config: GatewayConfig, options: GatewayOptions): Promise<Gateway> {
     const { gateway: settings } = config;
     const log = options.log ?? silentLogger;
+    const clock = options.clock ?? systemClock;
     const control = options.control === false ? null : settings.control;
     if (options.dataplane === undefined) {
       requireGatewayPrivileges([settings.port]);
@@ -108,8 +123,13 @@ export class Gateway extends EventEmitter<GatewayEvents> {
     const dataplane = options.dataplane ?? new (await nativeModule()).NativeDataplane();
     const spd = compileSpd(config, 1);
     const request = { options: dataplaneOptionsOf(config), spd };
+    const keptKeys = options.captureKeys === true ? new KeptKeys() : null;
+    if (keptKeys !== null) {
+      log.warn('The keys of SAs can be asked for over the control socket, for captures.');
+    }
     const daemon = await Daemon.start({
       name: settings.name,
+      keptKeys,
       version: packageVersion(),
       spd,
       sas: compileAssociations(config),
@@ -120,7 +140,7 @@ export class Gateway extends EventEmitter<GatewayEvents> {
         ? {}
         : { closeFirst: async () => void (await native.installGuard(request)) }),
       dataplane,
-      clock: options.clock ?? systemClock,
+      clock,
       log,
     }).catch(async (error: unknown) => {
       if (settings.onStop === 'open') {
@@ -129,11 +149,15 @@ export class Gateway extends EventEmitter<GatewayEvents> {
       throw error;
     });
     const gateway = new Gateway(daemon, config);
+    gateway.keptKeys = keptKeys;
     if (control === null) return gateway;
     try {
       gateway.control = await openControlSocket(
         control,
         {
+          ike: gateway.ike,
+          captureKeys: keptKeys,
+          onEvent: (listener) => watchDaemon(daemon, clock, listener),
           status: () => gateway.status(),
           sas: () => gateway.sas(),
           policies: () => gateway.policies(),
@@ -145,6 +169,7 @@ export class Gateway extends EventEmitter<GatewayEvents> {
       return gateway;
     } catch (error) {
       await daemon.stop();
+      keptKeys?.close();
       throw error;
     }
   }
@@ -194,6 +219,22 @@ export class Gateway extends EventEmitter<GatewayEvents> {
     return this.daemon.counters();
   }
 
+  /**
+   * Applies the edited file, or changes nothing. Resolves with one sentence for each change.
+   *
+   * @throws ConfigError with every fault of the file.
+   * @throws UsageError where the gateway has no peers: manually keyed SAs are not reloaded.
+   */
+  async reload(): Promise<{ readonly changes: readonly string[] }> {
+    if (this.ike === null) {
+      throw new UsageError(
+        'IPSEC_ERR_USAGE',
+        'A gateway without peers is not reloaded: restart it; the guard holds meanwhile.',
+      );
+    }
+    return this.ike.reload();
+  }
+
   /** Stops in the order of docs/closing.md. Idempotent; all callers wait for the one stop. */
   close(): Promise<void> {
     this.closing ??= this.shutDown();
@@ -205,6 +246,7 @@ export class Gateway extends EventEmitter<GatewayEvents> {
     try {
       await this.daemon.stop();
     } finally {
+      this.keptKeys?.close();
       this.emit('close');
     }
   }
@@ -265,6 +307,8 @@ export interface NativeModule extends HostAccess {
   readonly NativeDataplane: new () => Dataplane;
   /** What only native code can find out about the host. */
   probeHost(): Promise<readonly Finding[]>;
+  /** Frames of one interface, for captures. Needs CAP_NET_RAW. */
+  openPacketSocket(link: string): PacketSocket;
 }
 
 /**

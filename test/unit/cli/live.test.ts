@@ -98,7 +98,7 @@ describe('commands that ask the running gateway', () => {
         reservedUpTo: 1_048_576,
       },
     ]);
-    expect(out).not.toContain('key');
+    expect(out).not.toContain('"key"');
   });
 
   it('policies lists the SPD in order and what comes last', async () => {

@@ -66,13 +66,15 @@ describe('up', () => {
     await result;
   });
 
-  it('does not stop on SIGHUP, and says why', async () => {
+  it('does not stop on SIGHUP, and says why a gateway without peers is not reloaded', async () => {
     const { raise, result } = await started();
     raise('SIGHUP');
+    await new Promise(setImmediate);
     raise('SIGTERM');
     const { exitCode, err } = await result;
     expect(exitCode).toBe(0);
-    expect(err).toContain('Reload is not in this version');
+    expect(err).toContain('The reload was refused; nothing changed.');
+    expect(err).toContain('A gateway without peers is not reloaded');
   });
 
   it('stops in order and exits with 1 when a worker of the datapath ends', async () => {

@@ -80,24 +80,33 @@ export interface Answer {
   readonly exitCode?: ExitCode;
 }
 
+/** Does something with a gateway, and closes the connection whatever comes of it. */
+export async function withGateway(
+  context: CliContext,
+  options: LiveOptions,
+  work: (client: ViciClient) => Promise<ExitCode>,
+): Promise<void> {
+  await perform(context, options, async () => {
+    const client = await ViciClient.connect(await controlSocketOf(options));
+    try {
+      return await work(client);
+    } finally {
+      client.close();
+    }
+  });
+}
+
 /** Asks the gateway once, or until interrupted with `--watch`, and prints what it says. */
 export async function askGateway(
   context: CliContext,
   options: LiveOptions,
   ask: (client: ViciClient) => Promise<Answer>,
 ): Promise<void> {
-  await perform(context, options, async () => {
-    const client = await ViciClient.connect(await controlSocketOf(options));
-    try {
-      if (options.watch === undefined) {
-        const answer = await ask(client);
-        context.terminal.out(options.json === true ? json(answer.data) : answer.text);
-        return answer.exitCode ?? EXIT.success;
-      }
-      return await watch(context, options, () => ask(client));
-    } finally {
-      client.close();
-    }
+  await withGateway(context, options, async (client) => {
+    if (options.watch !== undefined) return watch(context, options, () => ask(client));
+    const answer = await ask(client);
+    context.terminal.out(options.json === true ? json(answer.data) : answer.text);
+    return answer.exitCode ?? EXIT.success;
   });
 }
 

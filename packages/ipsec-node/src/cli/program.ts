@@ -1,5 +1,12 @@
 import { Command, CommanderError } from 'commander';
 import { packageVersion } from '../daemon/version.js';
+import { registerCapture } from './commands/capture.js';
+import { registerInitiate } from './commands/initiate.js';
+import { registerMonitor } from './commands/monitor.js';
+import { registerPeers } from './commands/peers.js';
+import { registerRekey } from './commands/rekey.js';
+import { registerReload } from './commands/reload.js';
+import { registerTerminate } from './commands/terminate.js';
 import { registerCheck } from './commands/check.js';
 import { registerCounters } from './commands/counters.js';
 import { registerDoctor } from './commands/doctor.js';
@@ -22,9 +29,16 @@ const REGISTRATIONS = [
   registerCheck,
   registerExplain,
   registerStatus,
+  registerPeers,
   registerSas,
   registerPolicies,
   registerCounters,
+  registerInitiate,
+  registerRekey,
+  registerTerminate,
+  registerReload,
+  registerMonitor,
+  registerCapture,
   registerDoctor,
   registerGuard,
   registerUnguard,

@@ -1,7 +1,14 @@
 /** Errors to plain speech and exit codes: what failed, why, what to do next. */
 import { ForeignAnswerError } from '../daemon/vici/own-messages.js';
 import { ViciClientError } from '../daemon/vici/client.js';
-import { ConfigError, ERROR_CODES, type ErrorCode, IpsecError, ResourceError } from '../errors.js';
+import {
+  ConfigError,
+  ERROR_CODES,
+  type ErrorCode,
+  IpsecError,
+  PeerError,
+  ResourceError,
+} from '../errors.js';
 import { json, oneLine, paint } from './render.js';
 import type { Terminal } from './terminal.js';
 
@@ -80,7 +87,15 @@ function asIpsecError(error: unknown): IpsecError | undefined {
   }
   if (!(error instanceof ViciClientError)) return undefined;
   if (error.fault === 'refused' && isCode(error.remoteCode)) {
-    return new IpsecError(error.remoteCode, error.message, { cause: error });
+    // A file that the gateway read is at fault as one that the command read is.
+    return ERROR_CODES[error.remoteCode].kind === 'config'
+      ? new ConfigError(error.remoteCode, error.message, [], { cause: error })
+      : new IpsecError(error.remoteCode, error.message, { cause: error });
+  }
+  if (error.fault === 'refused') {
+    return new PeerError('IPSEC_ERR_EXCHANGE_FAILED', `${capital(error.message)}.`, null, {
+      cause: error,
+    });
   }
   return new ResourceError('IPSEC_ERR_CONTROL_UNREACHABLE', `${capital(error.message)}.`, {
     cause: error,

@@ -1,8 +1,12 @@
 import { mkdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import type { Clock } from '../clock.js';
 import { ResourceError } from '../errors.js';
 import type { Logger } from '../log.js';
+import type { Daemon } from './daemon.js';
 import { type ControlSource, EVENT_NAMES, viciCommands } from './vici/commands.js';
+import { type DataplaneNotice, MONITORED_KINDS } from './vici/ike-messages.js';
+import { raiseEvents } from './vici/raise-events.js';
 import { ViciListenError, ViciServer } from './vici/server.js';
 import { probeSocket, SOCKET_PATH_BYTES_MAX } from './vici/socket-path.js';
 
@@ -18,12 +22,14 @@ export async function openControlSocket(
 ): Promise<ViciServer> {
   try {
     await mkdir(dirname(path), { recursive: true, mode: 0o755 });
-    return await ViciServer.listen({
+    const server = await ViciServer.listen({
       path,
-      commands: viciCommands(source),
+      commands: viciCommands(source, (reason) => log.warn('Control socket.', { reason })),
       events: EVENT_NAMES,
       onRefused: (reason) => log.warn('Control socket.', { reason }),
     });
+    server.whenClosed(raiseEvents(source, server));
+    return server;
   } catch (error) {
     throw refusalOf(path, error);
   }
@@ -38,6 +44,19 @@ export async function requireFreeControlSocket(path: string): Promise<void> {
   if ((await probeSocket(path)) === 'live') {
     throw refusalOf(path, new ViciListenError('in-use', path));
   }
+}
+
+/** Calls `listener` for what the datapath tells; the returned function ends it. */
+export function watchDaemon(
+  daemon: Daemon,
+  clock: Clock,
+  listener: (event: DataplaneNotice, at: Date) => void,
+): () => void {
+  const handle = (event: DataplaneNotice): void => listener(event, clock.wallTime());
+  for (const kind of MONITORED_KINDS) daemon.on(kind, handle);
+  return () => {
+    for (const kind of MONITORED_KINDS) daemon.off(kind, handle);
+  };
 }
 
 function refusalOf(path: string, error: unknown): ResourceError {

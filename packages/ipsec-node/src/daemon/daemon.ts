@@ -12,6 +12,7 @@ import type { Logger } from '../log.js';
 import { formatSpi } from '../sad/spi.js';
 import type { SaParameters } from '../sad/sa.js';
 import type { Spd } from '../spd/spd.js';
+import type { KeptKeys } from './capture/capture-keys.js';
 import { AuditLog } from './audit.js';
 import { DurableState } from './durable-state.js';
 import { Reservations } from './reservations.js';
@@ -37,6 +38,8 @@ export interface DaemonParts {
   readonly stateDirectory: string;
   /** Path of the control socket, for `status`; null where there is none. */
   readonly control: string | null;
+  /** Where keys of SAs are kept for captures; null or absent: nowhere. */
+  readonly keptKeys?: KeptKeys | null;
   /** Installs the guard before anything is opened. */
   readonly closeFirst?: () => Promise<void>;
   readonly dataplane: Dataplane;
@@ -132,6 +135,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
       }
       this.attempted.add(sa);
       await dataplane.addSa({ ...sa, ...first });
+      this.parts.keptKeys?.keepSa(sa);
       sa.key.fill(0);
       this.installed.push(sa);
     }
@@ -223,6 +227,9 @@ export class Daemon extends EventEmitter<DaemonEvents> {
       uptimeMs: clock.now() - this.startedAt,
       control: this.parts.control,
       onStop: options.onStop,
+      unprotected: options.unprotectedInterfaces,
+      ikePort: options.ikePort,
+      port: options.port,
       facts: this.facts ?? {
         interface: options.interface.name,
         mtu: options.interface.mtu,

@@ -11,6 +11,7 @@ import {
   NativeGateway,
   type NativeNumberRange,
   type NativeOptions,
+  NativePacketSocket,
   type NativeSaState,
   type NativeSelector,
   type NativeSpdEntry,
@@ -381,4 +382,19 @@ export async function probeHost(): Promise<
     found,
     remedy,
   }));
+}
+
+/** Frames of one interface as the kernel shows them, both ways. */
+export function openPacketSocket(link: string): {
+  receive(count: number, timeoutMs: number): readonly Uint8Array[];
+} {
+  try {
+    return new NativePacketSocket(link);
+  } catch (cause) {
+    throw new ResourceError(
+      'IPSEC_ERR_HOST',
+      `Frames of ${link} cannot be captured: CAP_NET_RAW is needed.`,
+      { cause, fields: { interface: link, adviceInMessage: true } },
+    );
+  }
 }

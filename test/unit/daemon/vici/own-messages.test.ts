@@ -31,6 +31,9 @@ describe("messages of the product's own commands", () => {
       uptimeMs: 12.5,
       control: null,
       onStop: 'guard' as const,
+      unprotected: ['eth0', 'eth1'],
+      ikePort: 500,
+      port: 4500,
       facts: {
         interface: 'ipsec0',
         mtu: 1438,
@@ -66,13 +69,17 @@ describe("messages of the product's own commands", () => {
       drops: { replay_duplicate: 7n },
     };
     const { id, entry, selector: _selector, ...rest } = sa;
-    expect(decodeSa(encodeSa({ ...sa, ...state }))).toEqual({
+    const whole = {
       ...id,
       ...rest,
       ...state,
       policy: entry,
       selector: 'local 10.1.0.0/16, remote 10.2.0.0/16, 10.3.0.10-10.3.0.99',
-    });
+    };
+    const nobody = { peer: null, ikeSa: null, child: null, childId: null, rekeyInMs: null };
+    expect(decodeSa(encodeSa({ ...sa, ...state }))).toEqual({ ...whole, ...nobody });
+    const owner = { peer: 'branch', ikeSa: 3, child: entry, childId: 7, rekeyInMs: 12 };
+    expect(decodeSa(encodeSa({ ...sa, ...state }, owner))).toEqual({ ...whole, ...owner });
   });
 
   it('carry policies and counters both ways', () => {

@@ -3,13 +3,6 @@ import { perform, type Registration } from '../context.js';
 
 /** Commands of the contract that this version does not have, and what serves meanwhile. */
 export const LATER_COMMANDS: Readonly<Record<string, string>> = {
-  peers: 'Peers come with IKE; `ipsec-node sas` lists the manually keyed SAs.',
-  initiate: 'SAs are keyed by hand in this version: see `associations` in the file.',
-  rekey: 'Put new keys into the files of both ends and restart them.',
-  terminate: 'Take the association out of the file and restart the gateway.',
-  reload: 'Restart the gateway; what the policy protects stays closed meanwhile.',
-  monitor: '`ipsec-node up --json` logs every event, one object a line.',
-  capture: 'tcpdump -i on the tunnel interface and on the outside one shows both sides.',
   bench: 'In a clone of the repository: npm run bench.',
 };
 

@@ -10,8 +10,9 @@ export const registerSas: Registration = (program, context) => {
     .summary('the SAs of the running gateway')
     .description(
       'Lists the SAs of the running gateway. An SA has one direction; NUMBER is the last sequence ' +
-        'number used (outbound) or the right edge of the replay window (inbound), and RESERVED what ' +
-        'is written down ahead in the state directory.',
+        'number used (outbound) or the right edge of the replay window (inbound). Of a manually keyed ' +
+        'SA, RESERVED is what is written down ahead in the state directory; of a negotiated one, PEER ' +
+        'and CHILD say whose it is and REKEY when it is replaced.',
     )
     .addHelpText('after', example('ipsec-node sas', 'ipsec-node sas --json') + EXIT_CODES)
     .action((options: LiveOptions) =>
@@ -22,6 +23,16 @@ export const registerSas: Registration = (program, context) => {
       }),
     );
 };
+
+const OF_CHILDREN: readonly Column<SaRow>[] = [
+  { title: 'PEER', text: (sa) => (sa.ikeSa === null ? '-' : `${sa.peer ?? '?'}[${sa.ikeSa}]`) },
+  { title: 'CHILD', text: (sa) => (sa.child === null ? '-' : `${sa.child}[${sa.childId ?? 0}]`) },
+  {
+    title: 'REKEY',
+    align: 'right',
+    text: (sa) => (sa.rekeyInMs === null ? '-' : span(sa.rekeyInMs)),
+  },
+];
 
 const COLUMNS: readonly Column<SaRow>[] = [
   { title: 'DIRECTION', text: (sa) => sa.direction },
@@ -49,7 +60,11 @@ const COLUMNS: readonly Column<SaRow>[] = [
 
 /** The SAs as they stand on a screen. */
 export function sasText(terminal: Terminal, sas: readonly SaRow[]): string {
-  return sas.length === 0 ? 'No SAs.\n' : table(terminal, COLUMNS, sas);
+  if (sas.length === 0) return 'No SAs.\n';
+  const hasChildren = sas.some((sa) => sa.ikeSa !== null);
+  const hasManual = sas.some((sa) => sa.reservedUpTo !== null);
+  const own = COLUMNS.filter(({ title }) => title !== 'RESERVED' || hasManual || !hasChildren);
+  return table(terminal, hasChildren ? [...own, ...OF_CHILDREN] : own, sas);
 }
 
 function outer(sa: SaRow): string {

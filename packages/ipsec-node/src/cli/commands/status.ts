@@ -1,7 +1,9 @@
 import { decodeStatus, type StatusRow } from '../../daemon/vici/own-messages.js';
+import { decodeRefusal } from '../../daemon/vici/ike-messages.js';
 import { EXIT_CODES, example, type Registration } from '../context.js';
 import { addLiveOptions, addWatchOption, askGateway, type LiveOptions } from '../live.js';
 import { EXIT } from '../refusal.js';
+import { refusalsText } from '../refusals-text.js';
 import { oneLine, paint, span, type Style } from '../render.js';
 import type { Terminal } from '../terminal.js';
 
@@ -17,14 +19,19 @@ const STYLES: Readonly<Record<StatusRow['state'], Style>> = {
 export const registerStatus: Registration = (program, context) => {
   addWatchOption(addLiveOptions(program.command('status')))
     .summary('the running gateway as a whole')
-    .description('Shows the running gateway as a whole. Exits with 1 where it has failed.')
+    .description(
+      'Shows the running gateway as a whole, and the last refusals: which peer entry came closest and ' +
+        'what differs. Exits with 1 where the gateway has failed.',
+    )
     .addHelpText('after', example('ipsec-node status -c ipsec.yaml --watch') + EXIT_CODES)
     .action((options: LiveOptions) =>
       askGateway(context, options, async (client) => {
-        const status = decodeStatus(await client.request('ipsec-node-status'));
+        const { events, reply } = await client.stream('ipsec-node-status', 'ipsec-node-refusal');
+        const status = decodeStatus(reply);
+        const refusals = events.map(decodeRefusal);
         return {
-          text: statusText(context.terminal, status),
-          data: status,
+          text: statusText(context.terminal, status) + refusalsText(context.terminal, refusals),
+          data: { ...status, refusals },
           exitCode: status.state === 'failed' ? EXIT.failure : EXIT.success,
         };
       }),

@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process';
 import { Option } from 'commander';
+import type { Gateway } from '../../gateway.js';
 import { createLogger, type Logger, LOG_LEVELS, type LogLevel } from '../../log.js';
 import {
   type CliContext,
@@ -16,6 +17,7 @@ import { json } from '../render.js';
 interface UpOptions extends CommonOptions {
   readonly config: string;
   readonly logLevel: LogLevel;
+  readonly allowKeyCapture?: boolean;
 }
 
 /** How long systemd's own program may take to pass the word on. */
@@ -29,11 +31,13 @@ export const registerUp: Registration = (program, context) => {
     .addOption(
       new Option('--log-level <level>', 'how much is logged').choices(LOG_LEVELS).default('info'),
     )
+    .option('--allow-key-capture', 'let capture --with-keys ask for the keys of SAs')
     .option('--json', 'print the ready line and the log as JSON, one object a line')
     .summary('runs the gateway in the foreground')
     .description(
       'Runs the gateway in the foreground. One line on standard output says that it is ready; the log ' +
         'goes to standard error. SIGTERM and SIGINT stop it in order, a second one at once. ' +
+        'SIGHUP applies the edited file, as `ipsec-node reload` does. ' +
         'Under systemd (Type=notify, NotifyAccess=all) it reports READY=1 by systemd-notify.',
     )
     .addHelpText('after', example('ipsec-node up -c ipsec.yaml') + EXIT_CODES)
@@ -44,9 +48,16 @@ async function up(context: CliContext, options: UpOptions): Promise<ExitCode> {
   const { terminal, clock } = context;
   const asJson = options.json === true;
   const log = createLogger(options.logLevel, logLines(terminal, clock, asJson));
-  const stop = stopRequests(context, log);
+  // A SIGHUP before the gateway is there has nothing to apply: the file was just read.
+  let reload = async (): Promise<void> => {};
+  const stop = stopRequests(context, log, () => reload());
   try {
-    const gateway = await context.openGateway(options.config, { log, clock });
+    const gateway = await context.openGateway(options.config, {
+      log,
+      clock,
+      captureKeys: options.allowKeyCapture === true,
+    });
+    reload = () => reloadGateway(gateway, log);
     gateway.once('fault', () => stop.request('a worker of the datapath ended', EXIT.failure));
     const { name, facts, saCount, policyCount, control } = gateway.status();
     for (const note of facts.notes) log.info(note);
@@ -80,10 +91,23 @@ async function up(context: CliContext, options: UpOptions): Promise<ExitCode> {
   }
 }
 
+/** Applies the edited file, and says in the log what changed or why nothing did. */
+async function reloadGateway(gateway: Gateway, log: Logger): Promise<void> {
+  try {
+    const { changes } = await gateway.reload();
+    for (const change of changes) log.info('Reloaded.', { change });
+    if (changes.length === 0) log.info('Reloaded: nothing changed.');
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    log.error('The reload was refused; nothing changed.', { reason });
+  }
+}
+
 /** Waits for a reason to stop: the first signal asks, the second does not wait. */
 function stopRequests(
   context: CliContext,
   log: Logger,
+  reload: () => Promise<void>,
 ): {
   readonly requested: Promise<ExitCode>;
   readonly request: (reason: string, exitCode: ExitCode) => void;
@@ -100,7 +124,7 @@ function stopRequests(
   };
   const dispose = context.onSignal((signal) => {
     if (signal === 'SIGHUP') {
-      log.warn('Reload is not in this version: restart the gateway; the guard holds meanwhile.');
+      void reload();
       return;
     }
     signals += 1;

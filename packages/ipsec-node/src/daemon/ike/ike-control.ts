@@ -70,6 +70,8 @@ export interface TimedRefusal {
  */
 export interface IkeControl {
   ikeSas(): readonly IkeSaSnapshot[];
+  /** One of them; null where it is gone. Does not make a snapshot of the others. */
+  ikeSa(id: number): IkeSaSnapshot | null;
   /** PAD in force: what the file says, then what was loaded. */
   pad(): Pad;
   initiate(request: InitiateRequest, timeoutMs: Milliseconds | null): Promise<CommandOutcome>;

@@ -46,6 +46,8 @@ export class ViciClient {
   private pending: Pending | undefined;
   private onEvent: ((name: string, message: ViciSection) => void) | undefined;
   private ended: ViciClientError | undefined;
+  private timeoutMs = REPLY_MS_MAX;
+  private onEnd: ((error: ViciClientError) => void) | undefined;
 
   private constructor(private readonly socket: Socket) {
     socket.on('data', (chunk: Buffer) => this.handleBytes(chunk));
@@ -54,7 +56,7 @@ export class ViciClient {
       this.end(new ViciClientError('closed', 'the gateway closed the control connection')),
     );
     socket.on('timeout', () =>
-      this.end(new ViciClientError('timeout', `no answer in ${REPLY_MS_MAX / 1000} s`)),
+      this.end(new ViciClientError('timeout', `no answer in ${this.timeoutMs / 1000} s`)),
     );
   }
 
@@ -81,6 +83,7 @@ export class ViciClient {
     this.socket.destroy();
     this.pending?.reject(this.ended);
     this.pending = undefined;
+    this.onEnd?.(this.ended);
   }
 
   private handleBytes(chunk: Buffer): void {
@@ -98,12 +101,13 @@ export class ViciClient {
     }
   }
 
-  private async exchange(packet: ViciPacket): Promise<ViciPacket> {
+  private async exchange(packet: ViciPacket, timeoutMs = REPLY_MS_MAX): Promise<ViciPacket> {
     if (this.ended !== undefined) throw this.ended;
     if (this.pending !== undefined) {
       throw new ViciClientError('refused', 'one request at a time on a control connection');
     }
-    this.socket.setTimeout(REPLY_MS_MAX);
+    this.timeoutMs = timeoutMs;
+    this.socket.setTimeout(timeoutMs);
     try {
       return await new Promise<ViciPacket>((resolve, reject) => {
         this.pending = { resolve, reject };
@@ -114,9 +118,16 @@ export class ViciClient {
     }
   }
 
-  /** Sends a request and returns its answer. `success = no` is thrown as `refused`. */
-  async request(name: string, message: ViciSection = section()): Promise<ViciSection> {
-    const reply = await this.exchange({ kind: 'request', name, message });
+  /**
+   * Sends a request and returns its answer. `success = no` is thrown as `refused`. A command that
+   * waits for a peer is given more time than others.
+   */
+  async request(
+    name: string,
+    message: ViciSection = section(),
+    timeoutMs = REPLY_MS_MAX,
+  ): Promise<ViciSection> {
+    const reply = await this.exchange({ kind: 'request', name, message }, timeoutMs);
     if (reply.kind === 'unknownCommand') {
       throw new ViciClientError('unknown-command', `the gateway does not know ${name}`);
     }
@@ -145,20 +156,46 @@ export class ViciClient {
     event: string,
     message: ViciSection = section(),
   ): Promise<{ readonly events: readonly ViciSection[]; readonly reply: ViciSection }> {
-    const registered = await this.exchange({ kind: 'register', name: event });
-    if (registered.kind !== 'confirm') {
-      throw new ViciClientError('unknown-command', `the gateway does not know the event ${event}`);
-    }
     const events: ViciSection[] = [];
-    this.onEvent = (eventName, content) => {
-      if (eventName === event) events.push(content);
+    const reply = await this.listenWhile(
+      [event],
+      (_name, content) => events.push(content),
+      () => this.request(name, message),
+    );
+    return { events, reply };
+  }
+
+  /** Runs `work` while `onEvent` is given what comes of these events. */
+  async listenWhile<T>(
+    names: readonly string[],
+    onEvent: (name: string, message: ViciSection) => void,
+    work: () => Promise<T>,
+  ): Promise<T> {
+    this.onEvent = (name, content) => {
+      if (names.includes(name)) onEvent(name, content);
     };
+    for (const name of names) {
+      const registered = await this.exchange({ kind: 'register', name });
+      if (registered.kind !== 'confirm') {
+        throw new ViciClientError('unknown-command', `the gateway does not know the event ${name}`);
+      }
+    }
     try {
-      return { events, reply: await this.request(name, message) };
+      return await work();
     } finally {
       this.onEvent = undefined;
-      if (this.ended === undefined) await this.exchange({ kind: 'unregister', name: event });
+      for (const name of names) {
+        if (this.ended === undefined) await this.exchange({ kind: 'unregister', name });
+      }
     }
+  }
+
+  /** Resolves with the reason when the connection has ended. */
+  async untilClosed(): Promise<ViciClientError> {
+    if (this.ended !== undefined) return this.ended;
+    return new Promise((resolve) => {
+      this.onEnd = resolve;
+    });
   }
 
   /** Closes the connection. Idempotent. */

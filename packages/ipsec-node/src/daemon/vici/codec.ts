@@ -28,6 +28,11 @@ export const BYTES_KEYS: ReadonlySet<string> = new Set([
   'cacert',
   'cacerts',
   'pubkeys',
+  'sk-ei',
+  'sk-er',
+  'sk-ai',
+  'sk-ar',
+  'esp-key',
 ]);
 
 /** A value of a section: text, bytes, a list of either, or a section. Order of keys is kept. */

@@ -1,7 +1,10 @@
 /** The commands of the control socket: strongSwan's, under its names, and the product's own. */
 import { machine, release, type as systemName } from 'node:os';
 import { type ExplainQuery, type Explanation, parseExplainWords } from '../../config/explain.js';
+import type { CaptureKeys } from '../capture/capture-keys.js';
+import type { IkeControl } from '../ike/ike-control.js';
 import type { CountersSnapshot, GatewayStatus, PolicySnapshot, SaSnapshot } from '../snapshot.js';
+import { streamKeys } from './capture-messages.js';
 import { listOf, section, textOf, type ViciSection } from './codec.js';
 import { encodeExplanation } from './explain-message.js';
 import {
@@ -11,12 +14,25 @@ import {
   encodeSaDrops,
   encodeStatus,
   plainSection,
+  type SaOwner,
 } from './own-messages.js';
+import { ikeCommands, streamRefusals } from './ike-commands.js';
+import type { DataplaneNotice } from './ike-messages.js';
+import { ikeSaMessages, padEntryMessage } from './ike-sections.js';
+import { loadCommands } from './load-commands.js';
+import { LoadedConns } from './loaded-conns.js';
 import type { ViciCommand, ViciStream } from './server.js';
 import { listConnMessages, listPolicyMessages, listSaMessages } from './strongswan-sections.js';
+import { ALGORITHM_NAMES } from './transform-names.js';
 
-/** What the commands ask. Every answer is a snapshot; none waits for a peer. */
+/** What the commands ask. Every answer is a snapshot; none but those of `ike` waits for a peer. */
 export interface ControlSource {
+  /** Null: this gateway runs no IKE. */
+  readonly ike: IkeControl | null;
+  /** Keys for captures; null: the gateway was not started with leave to show them. */
+  readonly captureKeys: CaptureKeys | null;
+  /** What the datapath tells, as it happens. Returns what ends the subscription. */
+  onEvent(listener: (event: DataplaneNotice, at: Date) => void): () => void;
   status(): GatewayStatus;
   sas(): Promise<readonly SaSnapshot[]>;
   policies(): readonly PolicySnapshot[];
@@ -41,46 +57,53 @@ export const EVENT_NAMES: ReadonlySet<string> = new Set([
   'ipsec-node-policy',
   'ipsec-node-sa-drops',
   'ipsec-node-explain-entry',
+  'ipsec-node-peer',
+  'ipsec-node-refusal',
+  'ipsec-node-event',
+  'ipsec-node-ike-keys',
+  'ipsec-node-esp-keys',
 ]);
 
 /** Commands of strongSwan that change something this version has no means to change. */
 const NOT_IN_THIS_VERSION = [
-  'initiate',
-  'terminate',
-  'rekey',
   'redirect',
   'install',
   'uninstall',
-  'load-conn',
-  'unload-conn',
-  'load-cert',
-  'load-key',
-  'unload-key',
   'load-token',
-  'load-shared',
-  'unload-shared',
-  'flush-certs',
-  'clear-creds',
   'load-authority',
   'unload-authority',
   'load-pool',
   'unload-pool',
-  'reload-settings',
   'reset-counters',
 ] as const;
 
-/** What each of those commands would need. */
-const MISSING: Partial<Record<(typeof NOT_IN_THIS_VERSION)[number], string>> = {
-  'reload-settings':
-    'edit the file and restart the gateway; what policy protects stays closed meanwhile',
+/** What serves instead of those commands. */
+const INSTEAD: Partial<Record<(typeof NOT_IN_THIS_VERSION)[number], string>> = {
+  install: 'a policy stands from the moment that its connection is loaded',
+  uninstall: 'a policy goes with its connection: unload that',
+  'load-authority': 'name authorities in remote.cacerts, or load them as certificates',
   'reset-counters': 'counters only rise; compare two readings',
 };
 
-/** All commands over one source. */
-export function viciCommands(source: ControlSource): ReadonlyMap<string, ViciCommand> {
+/** Commands that a gateway without IKE refuses. */
+const OF_IKE = [
+  ...['initiate', 'terminate', 'rekey', 'reload-settings', 'ipsec-node-reload'],
+  ...['load-conn', 'unload-conn', 'load-shared', 'unload-shared', 'load-key', 'unload-key'],
+  ...['load-cert', 'clear-creds', 'flush-certs'],
+] as const;
+
+/**
+ * All commands over one source. `told` is given what a person should know of what a client loaded.
+ */
+export function viciCommands(
+  source: ControlSource,
+  told: (text: string) => void = () => {},
+): ReadonlyMap<string, ViciCommand> {
+  const { ike } = source;
+  const conns = ike === null ? null : new LoadedConns(ike);
   const commands = new Map<string, ViciCommand>([
     ['version', async () => version(source.status())],
-    ['stats', async () => stats(source.status())],
+    ['stats', async () => stats(source)],
     ['list-sas', (request, stream) => listSas(source, request, stream)],
     ['list-conns', (request, stream) => listConns(source, request, stream)],
     ['list-policies', (request, stream) => listPolicies(source, request, stream)],
@@ -94,11 +117,23 @@ export function viciCommands(source: ControlSource): ReadonlyMap<string, ViciCom
     ['get-shared', async () => section([['keys', []]])],
     ['get-algorithms', async () => algorithms()],
     ['get-counters', async () => getCounters(await source.counters())],
-    ['ipsec-node-status', async () => encodeStatus(source.status())],
+    ['ipsec-node-peers', async () => section()],
+    [
+      'ipsec-node-status',
+      async (_request, stream) => {
+        if (ike !== null) await streamRefusals(ike, stream);
+        return encodeStatus(source.status());
+      },
+    ],
+    ['ipsec-node-capture-keys', (_request, stream) => streamKeys(source.captureKeys, stream)],
     [
       'ipsec-node-sas',
       async (_request, stream) => {
-        for (const sa of await source.sas()) await stream('ipsec-node-sa', encodeSa(sa));
+        const children = childrenBySa(source);
+        for (const sa of await source.sas()) {
+          const child = children.get(`${sa.id.direction} ${sa.id.spi}`) ?? null;
+          await stream('ipsec-node-sa', encodeSa(sa, child));
+        }
         return section();
       },
     ],
@@ -131,16 +166,45 @@ export function viciCommands(source: ControlSource): ReadonlyMap<string, ViciCom
       },
     ],
   ]);
-  for (const name of NOT_IN_THIS_VERSION) {
-    commands.set(name, async () => {
-      const instead = MISSING[name];
-      return section([
+  const refuse = (name: string, reason: string): void => {
+    commands.set(name, async () =>
+      section([
         ['success', false],
-        ['errmsg', `${name} is not in this version${instead === undefined ? '' : `: ${instead}`}`],
-      ]);
-    });
+        ['errmsg', reason],
+      ]),
+    );
+  };
+  for (const name of NOT_IN_THIS_VERSION) {
+    const instead = INSTEAD[name];
+    const advice = instead === undefined ? '' : `: ${instead}`;
+    refuse(name, `${name} is not in this version${advice}`);
   }
+  if (ike === null || conns === null) {
+    for (const name of OF_IKE) refuse(name, `${name}: this gateway has no peers, and runs no IKE`);
+    return commands;
+  }
+  for (const [name, command] of ikeCommands(ike)) commands.set(name, command);
+  for (const [name, command] of loadCommands(conns, told)) commands.set(name, command);
   return commands;
+}
+
+/** Children by the direction and SPI of their SAs. */
+function childrenBySa({ ike }: ControlSource): ReadonlyMap<string, SaOwner> {
+  const owners = new Map<string, SaOwner>();
+  for (const { id, peer, children } of ike?.ikeSas() ?? []) {
+    for (const child of children) {
+      const owner = {
+        peer,
+        ikeSa: id,
+        child: child.name,
+        childId: child.id,
+        rekeyInMs: child.rekeyInMs,
+      };
+      owners.set(`inbound ${child.inbound}`, owner);
+      owners.set(`outbound ${child.outbound}`, owner);
+    }
+  }
+  return owners;
 }
 
 function version(status: GatewayStatus): ViciSection {
@@ -172,7 +236,9 @@ function span(ms: number): string {
   return parts.length === 0 ? '0 seconds' : parts.slice(0, 2).join(', ');
 }
 
-function stats(status: GatewayStatus): ViciSection {
+function stats(source: ControlSource): ViciSection {
+  const status = source.status();
+  const ikeSas = source.ike?.ikeSas() ?? [];
   const levels = (): ViciSection =>
     section([
       ['critical', 0],
@@ -203,8 +269,8 @@ function stats(status: GatewayStatus): ViciSection {
     [
       'ikesas',
       section([
-        ['total', 0],
-        ['half-open', 0],
+        ['total', ikeSas.length],
+        ['half-open', ikeSas.filter(({ state }) => state === 'connecting').length],
       ]),
     ],
     ['plugins', ['vici']],
@@ -220,6 +286,11 @@ function stats(status: GatewayStatus): ViciSection {
   ]);
 }
 
+/** An SA whose numbers are on disk is keyed by hand: negotiated ones have no such bound. */
+function isManual(sa: SaSnapshot): boolean {
+  return sa.reservedUpTo !== null;
+}
+
 async function listSas(
   source: ControlSource,
   request: ViciSection,
@@ -230,8 +301,17 @@ async function listSas(
     // swanctl writes the first, the protocol's documentation the second.
     ikeId: textOf(request, 'ike-id') ?? textOf(request, 'ike_id'),
   };
-  const messages = listSaMessages(await source.sas(), source.status().name, filter);
-  for (const message of messages) await stream('list-sa', message);
+  const ikeSas = source.ike?.ikeSas() ?? [];
+  const sas = await source.sas();
+  const children = { child: textOf(request, 'child'), childId: textOf(request, 'child-id') };
+  for (const message of ikeSaMessages(ikeSas, sas, { ...filter, ...children })) {
+    await stream('list-sa', message);
+  }
+  if (children.child !== undefined || children.childId !== undefined) return section();
+  // Numbers of IKE SAs come first, so that none has two meanings.
+  const numberedFrom = Math.max(0, ...ikeSas.map(({ id }) => id)) + 1;
+  const manual = listSaMessages(sas.filter(isManual), source.status().name, filter, numberedFrom);
+  for (const message of manual) await stream('list-sa', message);
   return section();
 }
 
@@ -240,9 +320,13 @@ async function listConns(
   request: ViciSection,
   stream: ViciStream,
 ): Promise<ViciSection> {
-  const messages = listConnMessages(await source.sas(), source.policies(), {
-    ike: textOf(request, 'ike'),
-  });
+  const ike = textOf(request, 'ike');
+  const entries = source.ike?.pad().entries ?? [];
+  const manual = (await source.sas()).filter(isManual);
+  const messages = [
+    ...entries.filter(({ name }) => ike === undefined || ike === name).map(padEntryMessage),
+    ...listConnMessages(manual, source.policies(), { ike }),
+  ];
   for (const message of messages) await stream('list-conn', message);
   return section();
 }
@@ -264,16 +348,12 @@ async function listPolicies(
 }
 
 function algorithms(): ViciSection {
-  const by = 'ipsec-node';
-  return section([
-    [
-      'aead',
-      section([
-        ['AES_GCM_16', by],
-        ['CHACHA20_POLY1305', by],
-      ]),
-    ],
-  ]);
+  return section(
+    Object.entries(ALGORITHM_NAMES).map(([type, names]) => [
+      type,
+      section(names.map((name) => [name, 'ipsec-node'])),
+    ]),
+  );
 }
 
 /** strongSwan counts IKE messages here; without IKE the datapath's counters stand in their place. */

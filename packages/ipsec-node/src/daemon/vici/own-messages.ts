@@ -53,7 +53,8 @@ const decimal = z
   .string()
   .regex(/^\d{1,20}$/)
   .transform(BigInt);
-const milliseconds = z
+/** A span; may have a fraction. */
+export const milliseconds = z
   .string()
   .regex(/^\d+(\.\d+)?$/)
   .transform(Number);
@@ -72,6 +73,9 @@ const statusSchema = z.object({
   uptimeMs: milliseconds,
   control: optional(z.string()),
   onStop: z.enum(['guard', 'open']),
+  unprotected: z.array(z.string()).default([]),
+  ikePort: integer,
+  port: integer,
   interface: z.string(),
   mtu: integer,
   tunSegmentation: flag,
@@ -107,6 +111,12 @@ const saSchema = z.object({
   ageMs: milliseconds,
   idleMs: optional(milliseconds),
   drops: tally,
+  /** Of a negotiated SA: whose it is. */
+  peer: optional(z.string()),
+  ikeSa: optional(integer),
+  child: optional(z.string()),
+  childId: optional(integer),
+  rekeyInMs: optional(milliseconds),
 });
 
 const policySchema = z.object({
@@ -139,9 +149,19 @@ export function encodeStatus(status: GatewayStatus): ViciSection {
   return plainSection({ ...rest, ...found, ...offload });
 }
 
-export function encodeSa(sa: SaSnapshot): ViciSection {
+/** Which child of which peer a negotiated SA belongs to. */
+export interface SaOwner {
+  readonly peer: string | null;
+  readonly ikeSa: number;
+  readonly child: string;
+  readonly childId: number;
+  readonly rekeyInMs: number | null;
+}
+
+export function encodeSa(sa: SaSnapshot, owner: SaOwner | null = null): ViciSection {
   const { id, entry, selector, ...rest } = sa;
-  return plainSection({ ...id, policy: entry, selector: formatSelector(selector), ...rest });
+  const text = formatSelector(selector);
+  return plainSection({ ...id, policy: entry, selector: text, ...rest, ...owner });
 }
 
 export function encodePolicy(policy: PolicySnapshot): ViciSection {

@@ -78,6 +78,7 @@ class ViciConnection {
   constructor(
     private readonly socket: Socket,
     private readonly options: ViciServerOptions,
+    private readonly onRegistered: () => void,
   ) {
     socket.on('data', (chunk: Buffer) => this.handleBytes(chunk));
     // What a client that went away leaves behind is of no interest.
@@ -132,6 +133,7 @@ class ViciConnection {
       case 'register':
         if (!this.options.events.has(packet.name)) return this.send({ kind: 'unknownEvent' });
         this.registered.add(packet.name);
+        this.onRegistered();
         return this.send({ kind: 'confirm' });
       case 'unregister':
         if (!this.registered.delete(packet.name)) return this.send({ kind: 'unknownEvent' });
@@ -192,9 +194,13 @@ class ViciConnection {
     });
   }
 
+  wants(event: string): boolean {
+    return this.registered.has(event) && !this.socket.destroyed;
+  }
+
   /** Sends an event if the client asked for it and reads what it is sent. */
   notify(event: string, bytes: Buffer): void {
-    if (!this.registered.has(event) || this.socket.destroyed) return;
+    if (!this.wants(event)) return;
     if (this.socket.writableLength + bytes.length > EVENT_QUEUE_BYTES_MAX) {
       if (this.lostEvents === 0) {
         this.options.onRefused('a client of the control socket is too slow: it misses events');
@@ -213,6 +219,8 @@ class ViciConnection {
 /** The server side of the control socket. */
 export class ViciServer {
   private readonly connections = new Set<ViciConnection>();
+  private readonly registrationListeners: (() => void)[] = [];
+  private readonly closeListeners: (() => void)[] = [];
 
   private constructor(
     private readonly server: Server,
@@ -248,9 +256,26 @@ export class ViciServer {
       socket.destroy();
       return;
     }
-    const connection = new ViciConnection(socket, this.options);
+    const connection = new ViciConnection(socket, this.options, () => {
+      for (const listener of this.registrationListeners) listener();
+    });
     this.connections.add(connection);
     socket.once('close', () => this.connections.delete(connection));
+  }
+
+  /** Whether a client registered for the event: building one that nobody wants is work for nothing. */
+  isWanted(event: string): boolean {
+    return [...this.connections].some((connection) => connection.wants(event));
+  }
+
+  /** Calls `listener` after each registration of a client for an event. */
+  whenRegistered(listener: () => void): void {
+    this.registrationListeners.push(listener);
+  }
+
+  /** Calls `listener` once, when the server closes. */
+  whenClosed(listener: () => void): void {
+    this.closeListeners.push(listener);
   }
 
   /** Raises an event to all who registered for it. Never waits: who is too slow misses it. */
@@ -262,6 +287,7 @@ export class ViciServer {
 
   /** Closes every connection and removes the socket. Idempotent. */
   async close(): Promise<void> {
+    for (const listener of this.closeListeners.splice(0)) listener();
     for (const connection of this.connections) connection.close();
     if (!this.server.listening) return;
     await new Promise<void>((resolve) => this.server.close(() => resolve()));

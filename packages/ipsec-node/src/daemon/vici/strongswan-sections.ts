@@ -34,7 +34,7 @@ interface Gathered {
  * Gathers SAs into children and children by peer. There is no IKE SA over a manually keyed child:
  * its section is named for the peer, with version 0, SPIs of zero and strongSwan's state PASSIVE.
  */
-function gather(sas: readonly SaSnapshot[]): readonly Gathered[] {
+function gather(sas: readonly SaSnapshot[], numberedFrom = 1): readonly Gathered[] {
   const peers = new Map<string, SaSnapshot[]>();
   for (const sa of sas) {
     const key = `${sa.local} ${sa.remote}`;
@@ -56,7 +56,7 @@ function gather(sas: readonly SaSnapshot[]): readonly Gathered[] {
     return [
       {
         name: peerName(first.remote),
-        uniqueId: index + 1,
+        uniqueId: index + numberedFrom,
         local: first.local,
         remote: first.remote,
         children,
@@ -127,8 +127,9 @@ export function listSaMessages(
   sas: readonly SaSnapshot[],
   gateway: string,
   filter: { readonly ike: string | undefined; readonly ikeId: string | undefined },
+  numberedFrom = 1,
 ): readonly ViciSection[] {
-  return gather(sas)
+  return gather(sas, numberedFrom)
     .filter((peer) => filter.ike === undefined || filter.ike === peer.name)
     .filter((peer) => filter.ikeId === undefined || filter.ikeId === String(peer.uniqueId))
     .map((peer) => {
