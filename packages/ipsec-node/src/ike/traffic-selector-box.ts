@@ -233,7 +233,7 @@ export function selectorOfSides(
   };
   if (isIcmp(protocol)) {
     // One message has one type and code: whichever half names them.
-    const common = intersectNumbers(local.ports, remote.ports);
+    const common = commonNumbers(local.ports, remote.ports);
     if (common.length === 0) return null;
     const { icmpTypes, icmpCodes, isWhole } = icmpFieldsOf(common, wantedPort);
     return { selector: { ...selector, icmpTypes, icmpCodes }, isWhole };
@@ -272,6 +272,21 @@ export function intersectSide(boxes: readonly Box[], side: Side): readonly Box[]
     }
   }
   return both;
+}
+
+/** The intersection without what another part of it holds. */
+function commonNumbers(
+  a: readonly SelectorNumberRange[],
+  b: readonly SelectorNumberRange[],
+): readonly SelectorNumberRange[] {
+  const both = intersectNumbers(a, b);
+  return both.filter(
+    (own, index) =>
+      !both.some(
+        (other, at) =>
+          at !== index && numbersContain(other, own) && (at < index || !numbersContain(own, other)),
+      ),
+  );
 }
 
 export function intersectNumbers(
@@ -317,14 +332,15 @@ function byFirst(a: Interval, b: Interval): number {
   return a.first < b.first ? -1 : 1;
 }
 
-/** The same for ports. */
+/** The same for ports. Every port is more than all of them: packets without ports are in it too. */
 export function numbersCover(
   outer: readonly SelectorNumberRange[],
   inner: readonly SelectorNumberRange[],
 ): boolean {
   const intervals = (ranges: readonly SelectorNumberRange[]): readonly Interval[] =>
     ranges.map(({ from, to }) => ({ first: BigInt(from), last: BigInt(to) }));
-  return unionContains(intervals(outer), intervals(inner));
+  if (outer.some(isEveryPort)) return true;
+  return !inner.some(isEveryPort) && unionContains(intervals(outer), intervals(inner));
 }
 
 /** The same for addresses, family by family. */

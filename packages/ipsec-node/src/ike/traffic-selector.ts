@@ -235,31 +235,51 @@ function protocolCandidates(
 
 function narrowTo(protocol: number, ours: Selector, offer: Offer): Selector | null {
   const sides = sidesOf(ours);
-  const { wanted } = offer;
-  const local = narrowSide(protocol, sides.local, offer.locals, wanted?.local ?? null);
-  const remote = narrowSide(protocol, sides.remote, offer.remotes, wanted?.remote ?? null);
-  if (local === null || remote === null) return null;
-  const port = [wanted?.local, wanted?.remote].find(
-    (box) => box !== undefined && !isEveryPort(box.ports),
+  const local = commonBoxes(protocol, sides.local, offer.locals, offer.wanted?.local);
+  const remote = commonBoxes(protocol, sides.remote, offer.remotes, offer.wanted?.remote);
+  const seeds = seedsOf(protocol, local, remote);
+  if (seeds === null) return null;
+  const [number] = intersectNumbers([seeds.local.ports], [seeds.remote.ports]);
+  const isLive = (others: readonly Box[]) => (box: Box) =>
+    others.some(({ range }) => range.family === box.range.family);
+  const made = selectorOfSides(
+    protocol,
+    productOf(local.filter(isLive(remote)), seeds.local).side,
+    productOf(remote.filter(isLive(local)), seeds.remote).side,
+    number?.from,
   );
-  return selectorOfSides(protocol, local, remote, port?.ports.from)?.selector ?? null;
+  return made?.selector ?? null;
 }
 
-function narrowSide(
+/** What the offer and one half of our entry share; first what holds the first selector. */
+function commonBoxes(
   protocol: number,
   own: Side,
   boxes: readonly Box[],
-  wanted: Box | null,
-): Side | null {
+  wanted: Box | undefined,
+): readonly Box[] {
   const same = boxes.filter((box) => box.protocol === 0 || box.protocol === protocol);
   const theirs = withoutContained(same.map((box) => ({ ...box, protocol })));
-  const holdsWanted = (box: Box): boolean =>
-    wanted !== null && boxContains(box, { ...wanted, protocol });
-  // What holds the first selector goes first: the intersection is cut at its largest size.
-  const ordered = [...theirs].sort((a, b) => Number(holdsWanted(b)) - Number(holdsWanted(a)));
-  const both = withoutContained(intersectSide(ordered, own));
-  const seed = both.find(holdsWanted) ?? both[0];
-  return seed === undefined ? null : productOf(both, seed).side;
+  const rank = (box: Box): number =>
+    wanted !== undefined && boxContains(box, { ...wanted, protocol }) ? 0 : 1;
+  const byRank = (a: Box, b: Box): number => rank(a) - rank(b);
+  // Sorted before too: the intersection is cut at its largest size.
+  const both = withoutContained(intersectSide([...theirs].sort(byRank), own));
+  return [...both].sort(byRank);
+}
+
+/** The first two boxes that one packet can be in: what is taken is built around them. */
+function seedsOf(protocol: number, locals: readonly Box[], remotes: readonly Box[]): Pair | null {
+  for (const local of locals) {
+    const remote = remotes.find(
+      ({ range, ports }) =>
+        range.family === local.range.family &&
+        // The type and code of ICMP are named by either half or by both.
+        (!isIcmp(protocol) || intersectNumbers([ports], [local.ports]).length > 0),
+    );
+    if (remote !== undefined) return { local, remote };
+  }
+  return null;
 }
 
 function holdsPair(selector: Selector, pair: Pair): boolean {
