@@ -5,7 +5,7 @@
 
 use crate::counters::{Counter, Counters};
 use crate::esp::{Opened, open};
-use crate::limits::{ESP_FRONT_LEN, RUN_PACKETS_MAX};
+use crate::limits::RUN_PACKETS_MAX;
 use crate::replay_window::{Authenticated, Refused};
 use crate::sad::InboundSa;
 use crate::selector::Direction;
@@ -188,7 +188,7 @@ fn accept(
         ProtocolNumber::NONE => return Err(DropReason::Dummy),
         _ => return Err(DropReason::Mode),
     }
-    run.narrow(index, ESP_FRONT_LEN, payload_len as usize);
+    run.narrow(index, sa.sizes.front_len, payload_len as usize);
     let inner = IpPacket::parse(run.packet(index)).map_err(|_| DropReason::MalformedInner)?;
     if inner.is_v6() != (next_header == ProtocolNumber::IPV6) {
         return Err(DropReason::MalformedInner);

@@ -7,15 +7,18 @@ pub const REPLAY_WINDOW_PACKETS_MIN: u32 = 64;
 pub const REPLAY_WINDOW_PACKETS_MAX: u32 = 65_536;
 /// RFC 4303 section 2.4: the trailer ends on a 4-byte boundary; AEADs need no more (RFC 4106
 /// section 3.2, RFC 7634 section 2).
-pub const ALIGNMENT: usize = 4;
+pub const AEAD_ALIGNMENT: usize = 4;
 /// RFC 4106 section 3.1 and RFC 7634 section 2: an explicit IV of 8 bytes.
-pub const IV_LEN: usize = 8;
+pub const AEAD_IV_LEN: usize = 8;
 /// RFC 4106 section 6 and RFC 7634 section 2: the full 16-byte ICV.
-pub const ICV_LEN: usize = 16;
+pub const AEAD_ICV_LEN: usize = 16;
+/// RFC 3602 section 2.4 and 3: AES-CBC's blocks, to which it pads, and its IV.
+pub const AES_BLOCK_LEN: usize = 16;
 /// RFC 4106 section 4 and RFC 7634 section 2: 4 bytes of salt.
 pub const SALT_LEN: usize = 4;
-/// SPI, Sequence Number and IV in front of the payload.
-pub const ESP_FRONT_LEN: usize = 8 + IV_LEN;
+/// Bytes in front of the first cell of an arena, a line of the processor's cache: no suite's front is
+/// longer, so a packet read for one SA is sealed by another where it lies.
+pub const LEAD_LEN: usize = 64;
 /// IPv6 and UDP headers in front of ESP.
 pub const OUTER_LEN_MAX: usize = 40 + 8;
 /// Largest packet: Total Length is 16 bits.

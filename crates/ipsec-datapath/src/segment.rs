@@ -5,8 +5,9 @@
 //! behind cell. Sealed cells of one size are then one UDP GSO send as they lie. Where the guess was
 //! wrong the payloads are moved once.
 
-use crate::limits::{ESP_FRONT_LEN, RUN_PACKETS_MAX};
+use crate::limits::{LEAD_LEN, RUN_PACKETS_MAX};
 use crate::sad::OutboundSa;
+use crate::suite::Sizes;
 use crate::verdict::DropReason;
 use ipsec_wire::checksum::{Sum, pseudo_header};
 use ipsec_wire::{ProtocolNumber, Slot, ipv4, ipv6, tcp};
@@ -14,6 +15,8 @@ use ipsec_wire::{ProtocolNumber, Slot, ipv4, ipv6, tcp};
 /// Where the slots of a read are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
+    /// Bytes of SPI, Sequence Number and IV in front of each packet.
+    pub front_len: usize,
     /// Bytes of IP and TCP or UDP headers in front of each payload.
     pub headers_len: usize,
     /// Bytes of payload of each packet but the last.
@@ -23,23 +26,32 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// The layout for packets of `headers_len + segment_len` bytes that become `sealed_len` bytes.
-    pub fn new(headers_len: usize, segment_len: usize, sealed_len: usize) -> Self {
+    /// The layout for packets of `headers_len + segment_len` bytes on an SA with these sizes.
+    pub const fn new(sizes: Sizes, headers_len: usize, segment_len: usize) -> Self {
         Self {
+            front_len: sizes.front_len,
             headers_len,
             segment_len,
-            cell_len: sealed_len,
+            cell_len: sizes.sealed_len(headers_len + segment_len),
+        }
+    }
+
+    /// The same for the packets of `sa`, which may pad them.
+    pub fn of(sa: &OutboundSa, headers_len: usize, segment_len: usize) -> Self {
+        Self {
+            cell_len: sa.sealed_len(headers_len + segment_len),
+            ..Self::new(sa.sizes(), headers_len, segment_len)
         }
     }
 
     /// Offset of the first inner packet.
     pub const fn first_packet(&self) -> usize {
-        ESP_FRONT_LEN
+        LEAD_LEN + self.front_len
     }
 
     /// Offset of payload `index`.
-    pub fn payload(&self, index: usize) -> usize {
-        index * self.cell_len + ESP_FRONT_LEN + self.headers_len
+    pub const fn payload(&self, index: usize) -> usize {
+        self.first_packet() + index * self.cell_len + self.headers_len
     }
 }
 
@@ -106,7 +118,7 @@ fn linearize(arena: &mut [u8], read_layout: &Layout, iovec_count: usize, len: us
         } else {
             read_layout.segment_len.min(len - done)
         };
-        arena.copy_within(from..from + part, ESP_FRONT_LEN + done);
+        arena.copy_within(from..from + part, read_layout.first_packet() + done);
         done += part;
         index += 1;
     }
@@ -131,15 +143,13 @@ pub fn segment(
             if moved {
                 linearize(arena, read_layout, iovec_count, len);
             }
-            let cell_len = sa.sealed_len(len);
-            let packet = arena
-                .get_mut(ESP_FRONT_LEN..ESP_FRONT_LEN + len)
-                .ok_or(DropReason::TooBig)?;
+            let at = read_layout.first_packet();
+            let packet = arena.get_mut(at..at + len).ok_or(DropReason::TooBig)?;
             if let Some((start, offset)) = checksum {
                 complete_checksum(packet, start, offset)?;
             }
             *slots.first_mut().ok_or(DropReason::TooBig)? =
-                cell(0, cell_len, len, arena.len()).ok_or(DropReason::TooBig)?;
+                cell(at, len, sa, arena.len()).ok_or(DropReason::TooBig)?;
             Ok(Segmented {
                 packets: 1,
                 layout: *read_layout,
@@ -154,16 +164,22 @@ pub fn segment(
             if !together {
                 linearize(arena, read_layout, iovec_count, len);
             }
-            let measures = measure(arena, len, segment_len, is_tcp)?;
+            let measures = measure(
+                arena,
+                read_layout.first_packet(),
+                len,
+                (segment_len, is_tcp),
+            )?;
             let Measures {
                 headers_len,
                 payload_len,
                 ..
             } = measures;
             let packets = payload_len.div_ceil(segment_len);
-            let cell_len = sa.sealed_len(headers_len + segment_len);
-            let layout = Layout::new(headers_len, segment_len, cell_len);
-            if packets > slots.len().min(RUN_PACKETS_MAX) || packets * cell_len > arena.len() {
+            let layout = Layout::of(sa, headers_len, segment_len);
+            if packets > slots.len().min(RUN_PACKETS_MAX)
+                || LEAD_LEN + packets * layout.cell_len > arena.len()
+            {
                 return Err(DropReason::TooBig);
             }
             let in_place = together && layout == *read_layout && packets <= iovec_count;
@@ -171,16 +187,17 @@ pub fn segment(
                 if together {
                     linearize(arena, read_layout, iovec_count, len);
                 }
+                // A packet read for another suite lies a little too near or too far.
+                let from = read_layout.first_packet();
+                arena.copy_within(from..from + len, layout.first_packet());
                 scatter(arena, &layout, packets, payload_len);
             }
             write_headers(arena, &layout, packets, &measures);
             for (index, slot) in slots[..packets].iter_mut().enumerate() {
                 let part = segment_len.min(payload_len - index * segment_len);
                 // The last packet may be shorter; its cell still ends where its ICV will.
-                let cell_len_here = sa.sealed_len(headers_len + part);
-                let start = index * cell_len;
-                *slot = cell(start, cell_len_here, headers_len + part, arena.len())
-                    .ok_or(DropReason::TooBig)?;
+                let at = layout.first_packet() + index * layout.cell_len;
+                *slot = cell(at, headers_len + part, sa, arena.len()).ok_or(DropReason::TooBig)?;
             }
             Ok(Segmented {
                 packets,
@@ -191,18 +208,21 @@ pub fn segment(
     }
 }
 
-fn cell(start: usize, cell_len: usize, packet_len: usize, arena_len: usize) -> Option<Slot> {
-    (start + cell_len <= arena_len).then_some(Slot {
-        start: (start + ESP_FRONT_LEN) as u32,
+/// The slot of a packet that lies `at`, with room for what `sa` adds.
+fn cell(at: usize, packet_len: usize, sa: &OutboundSa, arena_len: usize) -> Option<Slot> {
+    let cell_start = at.checked_sub(sa.sizes().front_len)?;
+    let cell_end = cell_start + sa.sealed_len(packet_len);
+    (cell_end <= arena_len).then_some(Slot {
+        start: at as u32,
         len: packet_len as u32,
-        cell_start: start as u32,
-        cell_end: (start + cell_len) as u32,
+        cell_start: cell_start as u32,
+        cell_end: cell_end as u32,
     })
 }
 
 /// Payloads from one behind the other into their cells, the last first, for each moves up.
 fn scatter(arena: &mut [u8], layout: &Layout, packets: usize, payload_len: usize) {
-    let linear = ESP_FRONT_LEN + layout.headers_len;
+    let linear = layout.payload(0);
     for index in (1..packets).rev() {
         let at = index * layout.segment_len;
         let part = layout.segment_len.min(payload_len - at);
@@ -214,12 +234,12 @@ fn scatter(arena: &mut [u8], layout: &Layout, packets: usize, payload_len: usize
 /// for forwarded packets it is a hint only.
 fn measure(
     arena: &[u8],
+    at: usize,
     len: usize,
-    segment_len: usize,
-    is_tcp: bool,
+    (segment_len, is_tcp): (usize, bool),
 ) -> Result<Measures, DropReason> {
     let malformed = DropReason::MalformedOutbound;
-    let head = &arena[ESP_FRONT_LEN..(ESP_FRONT_LEN + len).min(arena.len())];
+    let head = &arena[at..(at + len).min(arena.len())];
     let first = head.first().ok_or(malformed)?;
     let is_v6 = first >> 4 == 6;
     let next_layer = if is_v6 {
@@ -289,7 +309,7 @@ fn write_headers(arena: &mut [u8], layout: &Layout, packets: usize, measures: &M
     } = *measures;
     let mut template = [0u8; HEADERS_LEN_MAX];
     let template = &mut template[..headers_len];
-    template.copy_from_slice(&arena[ESP_FRONT_LEN..ESP_FRONT_LEN + headers_len]);
+    template.copy_from_slice(&arena[layout.first_packet()..layout.first_packet() + headers_len]);
     let identification = u16::from_be_bytes([template[4], template[5]]);
     let checksum_at = next_layer + if is_tcp { tcp::CHECKSUM } else { 6 };
     let (mut sequence, flags) = if is_tcp {
@@ -311,7 +331,7 @@ fn write_headers(arena: &mut [u8], layout: &Layout, packets: usize, measures: &M
     for index in 0..packets {
         let at = index * segment_len;
         let part = segment_len.min(payload_len - at);
-        let start = index * layout.cell_len + ESP_FRONT_LEN;
+        let start = layout.first_packet() + index * layout.cell_len;
         let packet = &mut arena[start..start + headers_len + part];
         let (headers, payload) = packet.split_at_mut(headers_len);
         headers.copy_from_slice(template);

@@ -106,12 +106,7 @@ impl Fixture {
         let mut sad = InboundSad::default();
         assert!(sad.add(Box::new(association.inbound())).is_ok());
         let super_packet = Tcp::default().packet(&vec![7; 40 * SEGMENT + 100]);
-        let layout = Layout::new(52, SEGMENT, 0);
-        let sa = &view.sas()[0];
-        let layout = Layout {
-            cell_len: sa.sealed_len(52 + SEGMENT),
-            ..layout
-        };
+        let layout = Layout::of(&view.sas()[0], 52, SEGMENT);
         Self {
             outbound: Outbound::new(Arc::new(view), [1, 2, 3, 4]),
             sad,

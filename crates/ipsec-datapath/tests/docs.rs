@@ -13,7 +13,7 @@ use ipsec_datapath::outbound::{Decision, Outbound, OutboundView, seal_run};
 use ipsec_datapath::segment::{Layout, Offload, segment};
 use ipsec_datapath::selector::Selector;
 use ipsec_datapath::spd::{Action, Spd, SpdEntry};
-use ipsec_datapath::suite::{KeyMaterial, RingAead, Suite};
+use ipsec_datapath::suite::{KeyMaterial, RingAead};
 use ipsec_wire::{IpPacket, Run, Slot};
 use std::sync::Arc;
 
@@ -185,7 +185,7 @@ const PROVOKED: &[(DropReason, Provoke)] = &[
         seal_with(&Association::default(), &[0x75; 40], 64, counters);
         // And before it comes to sealing.
         let sa = Association::default().outbound();
-        let layout = Layout::new(120, 100, sa.sealed_len(220));
+        let layout = Layout::of(&sa, 120, 100);
         let outcome = segment(
             &mut [0x75; 400],
             &mut [Slot::default(); 2],

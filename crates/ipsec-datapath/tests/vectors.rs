@@ -11,7 +11,7 @@ use ipsec_datapath::esp::{Content, open};
 use ipsec_datapath::inbound::InboundSad;
 use ipsec_datapath::replay_window::{Refused, ReplayWindow};
 use ipsec_datapath::selector::Selector;
-use ipsec_datapath::suite::{KeyMaterial, RingAead, Suite, SuiteName};
+use ipsec_datapath::suite::{KeyMaterial, RingAead, SuiteName};
 use ipsec_datapath::tunnel_header::{Encapsulation, TunnelHeader, decapsulate_ecn};
 use ipsec_datapath::udp_encapsulation::{Datagram, classify};
 use ipsec_datapath::{DropReason, DropReason::*};

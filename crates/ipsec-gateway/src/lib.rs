@@ -26,5 +26,6 @@ pub use boundary::{Boundary, BoundaryOptions};
 pub use event::{Event, EventReceiver, IkeDatagram};
 pub use gateway::{CounterSnapshot, Facts, Gateway, GatewayError, GatewayOptions, SaRow};
 pub use inbound_worker::InboundWorker;
+pub use open::iv_key;
 pub use outbound_worker::OutboundWorker;
 pub use sockets::Sockets;

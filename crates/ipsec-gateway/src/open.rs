@@ -4,6 +4,7 @@ use crate::boundary::Boundary;
 use crate::gateway::{GatewayError, GatewayOptions};
 use crate::limits::TUN_QUEUE_PACKETS;
 use crate::sockets::Sockets;
+use ipsec_datapath::suite::IvKey;
 use ipsec_host as host;
 use ipsec_io::OpenError;
 use ipsec_io::network::{SocketKind, SocketNetwork, SocketOptions};
@@ -125,11 +126,24 @@ pub(crate) fn note_offloads(
     notes
 }
 
-pub(crate) fn seeds() -> Result<[u64; 4], GatewayError> {
+fn random() -> Result<[u8; 32], GatewayError> {
     let mut bytes = [0; 32];
     SystemRandom::new()
         .fill(&mut bytes)
         .map_err(|_| std::io::Error::other("the system has no random numbers"))?;
+    Ok(bytes)
+}
+
+/// The key of one outbound SA's unpredictable IVs.
+///
+/// # Errors
+/// The system has no random numbers to give.
+pub fn iv_key() -> Result<IvKey, GatewayError> {
+    random().map(IvKey::from_random)
+}
+
+pub(crate) fn seeds() -> Result<[u64; 4], GatewayError> {
+    let bytes = random()?;
     let mut seeds = [0; 4];
     for (seed, bytes) in seeds.iter_mut().zip(bytes.as_chunks::<8>().0) {
         *seed = u64::from_ne_bytes(*bytes);

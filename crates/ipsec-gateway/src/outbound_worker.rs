@@ -12,6 +12,7 @@ use ipsec_datapath::limits::RUN_PACKETS_MAX;
 use ipsec_datapath::outbound::{Decision, Outbound, OutboundView, seal_run};
 use ipsec_datapath::sad::OutboundSa;
 use ipsec_datapath::segment::{self, Layout, Offload};
+use ipsec_datapath::suite::SuiteName;
 use ipsec_datapath::{Counter, Counters, DropReason};
 use ipsec_io::Part;
 use ipsec_io::network::{NetworkQueue, Target};
@@ -63,7 +64,7 @@ impl<T: TunQueue, N: NetworkQueue> OutboundWorker<T, N> {
             arena: vec![0; OUTBOUND_ARENA_LEN].into(),
             slots: vec![Slot::default(); RUN_PACKETS_MAX].into(),
             // TCP with timestamps over IPv4 in an MTU of 1438 is what a usual tunnel sees first.
-            layout: Layout::new(52, 1386, 1472),
+            layout: Layout::new(SuiteName::Aes256Gcm16.sizes(), 52, 1386),
             parts: Vec::with_capacity(PART_COUNT_MAX),
             counters,
             events,

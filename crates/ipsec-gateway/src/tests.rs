@@ -11,7 +11,7 @@ use ipsec_datapath::sad::sequence_number::UNBOUNDED;
 use ipsec_datapath::sad::{InboundSa, InboundSaParameters, OutboundSa, OutboundSaParameters};
 use ipsec_datapath::selector::Selector;
 use ipsec_datapath::spd::{Action, Spd, SpdEntry};
-use ipsec_datapath::suite::{KeyMaterial, SuiteName};
+use ipsec_datapath::suite::{IvKey, KeyMaterial, SuiteName};
 use ipsec_datapath::tunnel_header::{DontFragment, Encapsulation, TunnelHeader};
 use ipsec_datapath::{Counter, Counters, DropReason};
 use ipsec_io::network::{ChannelNetwork, Datagrams, NetworkPeer, Target};
@@ -45,6 +45,7 @@ fn outbound_sa(spi: u32) -> OutboundSa {
         selector: Selector::default(),
         suite: SuiteName::Aes256Gcm16,
         key: KeyMaterial::new(&[spi as u8; 36]),
+        iv_key: IvKey::from_random([0; 32]),
         extended: true,
         first_sequence_number: 1,
         reserved_up_to: UNBOUNDED,

@@ -11,7 +11,7 @@ use ipsec_datapath::selector::{AddressRange, NumberRange, Selector};
 use ipsec_datapath::spd::{Action, SpdEntry};
 use ipsec_datapath::suite::{KeyMaterial, SuiteName};
 use ipsec_datapath::tunnel_header::{DontFragment, Encapsulation, TunnelHeader};
-use ipsec_gateway::SaRow;
+use ipsec_gateway::{SaRow, iv_key};
 use ipsec_wire::{FlowKey, ProtocolNumber};
 use napi::bindgen_prelude::BigInt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -108,15 +108,12 @@ pub fn spd_entry(value: &NativeSpdEntry) -> Converted<(SpdEntry, bool)> {
 }
 
 fn suite(name: &str) -> Converted<SuiteName> {
-    match name {
-        "aes128gcm16" => Ok(SuiteName::Aes128Gcm16),
-        "aes256gcm16" => Ok(SuiteName::Aes256Gcm16),
-        "chacha20poly1305" => Ok(SuiteName::ChaCha20Poly1305),
-        other => Err(argument(
-            other,
-            "aes128gcm16, aes256gcm16 or chacha20poly1305",
-        )),
-    }
+    SuiteName::from_name(name).ok_or_else(|| {
+        argument(
+            name,
+            "aes128gcm16, aes256gcm16, chacha20poly1305, or AES-CBC with HMAC as aes256-sha256",
+        )
+    })
 }
 
 fn tunnel(value: &NativeSa) -> Converted<TunnelHeader> {
@@ -163,6 +160,7 @@ pub fn outbound_sa(value: &NativeSa) -> Converted<OutboundSa> {
         selector: selector(&value.selector)?,
         suite: suite(&value.suite)?,
         key: KeyMaterial::new(&value.key),
+        iv_key: iv_key()?,
         extended: value.esn,
         first_sequence_number: unsigned(&value.sequence_number)?,
         reserved_up_to: reserved(value)?,

@@ -46,7 +46,7 @@ pub struct NativeSa {
     pub entry: String,
     pub selector: NativeSelector,
     pub suite: String,
-    /// Cipher key then salt; copied.
+    /// Encryption key, then salt or integrity key; copied.
     pub key: Uint8Array,
     pub local: String,
     pub remote: String,

@@ -3,11 +3,11 @@
 //! ```text
 //! |               Security Parameters Index (SPI)                 |
 //! |                      Sequence Number                          |
-//! |                    IV (8 bytes here)                          |
+//! |                    IV (8 bytes, CBC: 16)                          |
 //! |                    Payload Data (variable)                    |
 //! |     TFC padding       |     Padding (0-255 bytes)             |
 //! |                               |  Pad Length   | Next Header   |
-//! |         Integrity Check Value-ICV   (16 bytes here)           |
+//! |         Integrity Check Value-ICV   (12 to 32 bytes)           |
 //! ```
 
 /// Bytes of SPI and Sequence Number.
@@ -25,12 +25,8 @@ pub fn header(packet: &[u8]) -> Option<(u32, u32)> {
     Some((u32::from_be_bytes(*spi), u32::from_be_bytes(*sequence)))
 }
 
-/// The 16 bytes that start an ESP packet with an 8-byte IV: one store.
+/// SPI and low 32 bits of the sequence number as they start a packet.
 #[inline]
-pub fn header_with_iv(spi: u32, sequence_low: u32, iv: [u8; 8]) -> [u8; 16] {
-    let mut header = [0; 16];
-    header[..4].copy_from_slice(&spi.to_be_bytes());
-    header[4..8].copy_from_slice(&sequence_low.to_be_bytes());
-    header[8..].copy_from_slice(&iv);
-    header
+pub fn header_of(spi: u32, sequence_low: u32) -> [u8; HEADER_LEN] {
+    (u64::from(spi) << 32 | u64::from(sequence_low)).to_be_bytes()
 }

@@ -1,10 +1,9 @@
 //! Opening one packet. The window is asked before ([`Fresh`]) and told after ([`Authenticated`]).
 
-use super::{AdditionalData, trailer};
-use crate::limits::{ESP_FRONT_LEN, ICV_LEN};
+use super::trailer;
 use crate::replay_window::{Authenticated, Fresh};
 use crate::sad::InboundSa;
-use crate::suite::Suite;
+use crate::suite::Sequence;
 use crate::verdict::DropReason;
 use ipsec_wire::ProtocolNumber;
 
@@ -17,22 +16,23 @@ pub struct Opened {
     pub payload: Result<(u32, ProtocolNumber), DropReason>,
 }
 
-/// Opens `packet`, SPI through ICV, in place: the payload lies at `ESP_FRONT_LEN`.
+/// Opens `packet`, SPI through ICV, in place: the payload lies behind the front of the
+/// SA's suite.
 #[inline]
 pub fn open(sa: &InboundSa, packet: &mut [u8], fresh: Fresh) -> Result<Opened, DropReason> {
-    if packet.len() < ESP_FRONT_LEN + 2 + ICV_LEN {
+    let front_len = sa.sizes.front_len;
+    if packet.len() < front_len + 2 + sa.sizes.icv_len {
         return Err(DropReason::Short);
     }
-    let (front, sealed) = packet.split_at_mut(ESP_FRONT_LEN);
-    let mut iv = [0; 8];
-    iv.copy_from_slice(&front[8..]);
-    let number = fresh.sequence_number();
-    let aad = AdditionalData::new(sa.spi(), number, sa.extended);
+    let sequence = Sequence {
+        number: fresh.sequence_number(),
+        extended: sa.extended,
+    };
     let plaintext_len = sa
         .suite
-        .open(iv, aad.as_slice(), sealed)
+        .open(sequence, packet)
         .map_err(|_| DropReason::Integrity)?;
-    let payload = trailer::read(&sealed[..plaintext_len])
+    let payload = trailer::read(&packet[front_len..front_len + plaintext_len])
         .map(|(len, next_header)| (len as u32, next_header))
         .map_err(|_| DropReason::Padding);
     Ok(Opened {

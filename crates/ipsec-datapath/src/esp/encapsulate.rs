@@ -1,9 +1,9 @@
 //! Sealing a run.
 
-use super::{AdditionalData, trailer};
-use crate::limits::{ESP_FRONT_LEN, ICV_LEN, PACKET_LEN_MAX};
+use super::trailer;
+use crate::limits::PACKET_LEN_MAX;
 use crate::sad::OutboundSa;
-use crate::suite::Suite;
+use crate::suite::Sequence;
 use crate::verdict::DropReason;
 use ipsec_wire::{ProtocolNumber, Run, esp};
 
@@ -51,27 +51,26 @@ fn seal_one(
         _ => return Err(DropReason::MalformedOutbound),
     };
     let payload_len = inner_len.max(sa.tfc_pad_to_len);
-    let trailer_len = trailer::padding_len(payload_len) + 2;
-    let tail = payload_len - inner_len + trailer_len + ICV_LEN;
-    if ESP_FRONT_LEN + inner_len + tail > PACKET_LEN_MAX {
+    let front_len = sa.sizes.front_len;
+    let sealed_len = sa.sizes.sealed_len(payload_len);
+    if sealed_len > PACKET_LEN_MAX {
         return Err(DropReason::TooBig);
     }
     let packet = run
-        .grow(index, ESP_FRONT_LEN, tail)
+        .grow(index, front_len, sealed_len - front_len - inner_len)
         .map_err(|_| DropReason::TooBig)?;
-    // RFC 4106 section 3.1: the IV is unique for the key; see the suite for the argument.
-    let iv = sequence_number.to_be_bytes();
-    let (front, rest) = packet.split_at_mut(ESP_FRONT_LEN);
-    front.copy_from_slice(&esp::header_with_iv(sa.spi, sequence_number as u32, iv));
-    let (plaintext, icv) = rest.split_at_mut(payload_len + trailer_len);
+    packet[..esp::HEADER_LEN].copy_from_slice(&esp::header_of(sa.spi, sequence_number as u32));
+    let icv_at = sealed_len - sa.sizes.icv_len;
+    let (padding, trailer) =
+        packet[front_len + inner_len..icv_at].split_at_mut(payload_len - inner_len);
     // Cleared, so that no bytes of an older packet leave in the TFC padding.
-    plaintext[inner_len..payload_len].fill(0);
-    trailer::write(&mut plaintext[payload_len..], next_header);
-    let aad = AdditionalData::new(sa.spi, sequence_number, sa.extended);
-    let tag = sa
-        .suite
-        .seal(iv, aad.as_slice(), plaintext)
-        .map_err(|_| DropReason::TooBig)?;
-    icv.copy_from_slice(&tag);
-    Ok(())
+    padding.fill(0);
+    trailer::write(trailer, next_header);
+    let sequence = Sequence {
+        number: sequence_number,
+        extended: sa.extended,
+    };
+    sa.suite
+        .seal(sequence, packet)
+        .map_err(|_| DropReason::TooBig)
 }

@@ -1,13 +1,6 @@
 //! Padding, Pad Length and Next Header (RFC 4303 section 2.4 to 2.6).
 
-use crate::limits::ALIGNMENT;
 use ipsec_wire::ProtocolNumber;
-
-/// Bytes of padding that end the trailer of `payload_len` bytes on the alignment.
-#[inline]
-pub(super) const fn padding_len(payload_len: usize) -> usize {
-    (payload_len + 2).next_multiple_of(ALIGNMENT) - (payload_len + 2)
-}
 
 /// Writes padding 1, 2, 3, Pad Length and Next Header; `trailer` is exactly these.
 #[inline]

@@ -3,7 +3,7 @@
 use super::{SaCounters, SaError, check_sequence_number, check_spi};
 use crate::replay_window::ReplayWindow;
 use crate::selector::Selector;
-use crate::suite::{KeyMaterial, RingAead, SuiteName};
+use crate::suite::{KeyMaterial, Opener, Sizes, SuiteName};
 use std::sync::Arc;
 
 /// What the control plane gives.
@@ -16,7 +16,7 @@ pub struct InboundSaParameters {
     pub selector: Selector,
     /// Cipher suite.
     pub suite: SuiteName,
-    /// Cipher key then salt.
+    /// Encryption key, then salt or integrity key.
     pub key: KeyMaterial,
     /// Extended sequence numbers.
     pub extended: bool,
@@ -30,7 +30,8 @@ pub struct InboundSaParameters {
 
 /// Owned by one worker: its window needs no lock.
 pub struct InboundSa {
-    pub(crate) suite: RingAead,
+    pub(crate) suite: Opener,
+    pub(crate) sizes: Sizes,
     pub(crate) extended: bool,
     pub(crate) window: ReplayWindow,
     pub(crate) selector: Selector,
@@ -54,7 +55,8 @@ impl InboundSa {
         let counters = Arc::new(SaCounters::default());
         counters.show_sequence_number(parameters.right_edge);
         let mut sa = Self {
-            suite: RingAead::new(parameters.suite, &parameters.key)?,
+            suite: Opener::new(parameters.suite, &parameters.key)?,
+            sizes: parameters.suite.sizes(),
             extended: parameters.extended,
             window: ReplayWindow::new(
                 parameters.replay_window_packets,

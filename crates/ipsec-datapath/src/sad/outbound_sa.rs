@@ -2,9 +2,8 @@
 
 use super::sequence_number::SequenceCounter;
 use super::{SaCounters, SaError, check_sequence_number, check_spi};
-use crate::limits::{ALIGNMENT, ESP_FRONT_LEN, ICV_LEN};
 use crate::selector::Selector;
-use crate::suite::{KeyMaterial, RingAead, SuiteName};
+use crate::suite::{IvKey, KeyMaterial, Sealer, Sizes, SuiteName};
 use crate::tunnel_header::TunnelHeader;
 
 /// What the control plane gives.
@@ -17,8 +16,10 @@ pub struct OutboundSaParameters {
     pub selector: Selector,
     /// Cipher suite.
     pub suite: SuiteName,
-    /// Cipher key then salt.
+    /// Encryption key, then salt or integrity key.
     pub key: KeyMaterial,
+    /// Random, for this SA alone.
+    pub iv_key: IvKey,
     /// Extended sequence numbers (RFC 4303 section 2.2.1).
     pub extended: bool,
     /// First sequence number to use.
@@ -36,7 +37,8 @@ pub struct OutboundSa {
     pub(crate) spi: u32,
     pub(crate) extended: bool,
     pub(crate) tfc_pad_to_len: usize,
-    pub(crate) suite: RingAead,
+    pub(crate) suite: Sealer,
+    pub(crate) sizes: Sizes,
     entry: String,
     selector: Selector,
     tunnel: TunnelHeader,
@@ -51,7 +53,7 @@ impl OutboundSa {
         // One past the last number is an SA that has none left.
         let used = parameters.first_sequence_number.saturating_sub(1);
         check_sequence_number(used, parameters.extended)?;
-        let suite = RingAead::new(parameters.suite, &parameters.key)?;
+        let suite = Sealer::new(parameters.suite, &parameters.key, &parameters.iv_key)?;
         let sequence = SequenceCounter::new(
             parameters.first_sequence_number,
             parameters.extended,
@@ -62,6 +64,7 @@ impl OutboundSa {
             extended: parameters.extended,
             tfc_pad_to_len: parameters.tfc_pad_to_len,
             suite,
+            sizes: parameters.suite.sizes(),
             entry: parameters.entry,
             selector: parameters.selector,
             tunnel: parameters.tunnel,
@@ -103,13 +106,12 @@ impl OutboundSa {
     /// Bytes of the ESP packet, SPI through ICV, that an inner packet becomes.
     #[inline]
     pub fn sealed_len(&self, inner_len: usize) -> usize {
-        sealed_len(inner_len.max(self.tfc_pad_to_len))
+        self.sizes.sealed_len(inner_len.max(self.tfc_pad_to_len))
     }
-}
 
-/// Bytes of the ESP packet that `inner_len` bytes (TFC padding included) become.
-#[inline]
-pub(super) const fn sealed_len(inner_len: usize) -> usize {
-    let plaintext = (inner_len + 2).next_multiple_of(ALIGNMENT);
-    ESP_FRONT_LEN + plaintext + ICV_LEN
+    /// The lengths of its suite.
+    #[inline]
+    pub fn sizes(&self) -> Sizes {
+        self.sizes
+    }
 }

@@ -11,14 +11,16 @@ use ipsec_datapath::inbound::{InboundNotice, InboundScratch, InboundVerdict, ope
 use ipsec_datapath::sad::sequence_number::UNBOUNDED;
 use ipsec_datapath::sad::{InboundSa, InboundSaParameters, OutboundSa, OutboundSaParameters};
 use ipsec_datapath::selector::{AddressRange, Selector};
-use ipsec_datapath::suite::{KeyMaterial, SuiteName};
+use ipsec_datapath::suite::{HmacHash, IvKey, KeyMaterial, SuiteName};
 use ipsec_datapath::tunnel_header::{DontFragment, Encapsulation, TunnelHeader};
 use ipsec_datapath::{Counter, DropReason};
 use ipsec_wire::{Run, Slot};
 use std::net::IpAddr;
 
-/// SPI, sequence number and IV; written out, not taken from the code under test.
+/// SPI, sequence number and IV of an AEAD; written out, not taken from the code under test.
 pub const FRONT: usize = 16;
+/// What a read leaves free in front of its first cell.
+pub const LEAD: usize = 64;
 pub const ICV: usize = 16;
 pub const SPI: u32 = 0x1122_3344;
 
@@ -120,7 +122,42 @@ impl Default for Association {
     }
 }
 
+/// IV, ICV and alignment, written out of RFC 4106, RFC 7634, RFC 3602, RFC 4868 and RFC 2404.
+fn iv_icv_alignment(suite: SuiteName) -> (usize, usize, usize) {
+    match suite {
+        SuiteName::Aes128Gcm16 | SuiteName::Aes256Gcm16 | SuiteName::ChaCha20Poly1305 => (8, 16, 4),
+        SuiteName::AesCbcHmac(_, HmacHash::Sha1) => (16, 12, 16),
+        SuiteName::AesCbcHmac(_, HmacHash::Sha256) => (16, 16, 16),
+        SuiteName::AesCbcHmac(_, HmacHash::Sha384) => (16, 24, 16),
+        SuiteName::AesCbcHmac(_, HmacHash::Sha512) => (16, 32, 16),
+    }
+}
+
+/// SPI, sequence number and IV.
+pub fn front_len(suite: SuiteName) -> usize {
+    8 + iv_icv_alignment(suite).0
+}
+
+/// Bytes of the ESP packet (RFC 4303 section 2) that `inner_len` bytes become.
+pub fn sealed_len(suite: SuiteName, inner_len: usize, tfc: usize) -> usize {
+    let (_, icv, alignment) = iv_icv_alignment(suite);
+    let mut plaintext = inner_len.max(tfc) + 2;
+    while !plaintext.is_multiple_of(alignment) {
+        plaintext += 1;
+    }
+    front_len(suite) + plaintext + icv
+}
+
 impl Association {
+    /// With a suite and a key for it.
+    pub fn of(suite: SuiteName) -> Self {
+        Self {
+            suite,
+            key: (0..suite.key_len() as u8).collect(),
+            ..Default::default()
+        }
+    }
+
     pub fn outbound(&self) -> OutboundSa {
         OutboundSa::new(OutboundSaParameters {
             spi: self.spi,
@@ -128,6 +165,7 @@ impl Association {
             selector: self.selector.clone(),
             suite: self.suite,
             key: KeyMaterial::new(&self.key),
+            iv_key: IvKey::from_random([0x3c; 32]),
             extended: self.extended,
             first_sequence_number: self.first,
             reserved_up_to: self.outbound_reserved,
@@ -155,11 +193,12 @@ impl Association {
 
 /// Seals one inner packet under a number of the test's choice.
 pub fn seal(sa: &OutboundSa, sequence_number: u64, inner: &[u8], content: Content) -> Vec<u8> {
-    let mut arena = vec![0xa5; FRONT];
+    let front = sa.sizes().front_len;
+    let mut arena = vec![0xa5; front];
     arena.extend_from_slice(inner);
     arena.resize(sa.sealed_len(inner.len()), 0xa5);
     let mut slots = [Slot {
-        start: FRONT as u32,
+        start: front as u32,
         len: inner.len() as u32,
         cell_start: 0,
         cell_end: arena.len() as u32,

@@ -10,7 +10,7 @@ use ipsec_datapath::coalesce::Coalescer;
 use ipsec_datapath::counters::Counters;
 use ipsec_datapath::segment::{Layout, Offload, segment};
 use ipsec_datapath::selector::{Direction, Selector};
-use ipsec_datapath::suite::{KeyMaterial, RingAead, Suite};
+use ipsec_datapath::suite::{KeyMaterial, RingAead, SuiteName};
 use ipsec_datapath::udp_encapsulation::classify;
 use ipsec_wire::{IpPacket, Slot};
 use proptest::collection::vec;
@@ -197,10 +197,11 @@ fn the_kernel_with_any_bytes() {
                 let key = parsed.flow_key();
                 let _ = Selector::default().matches(Direction::Outbound, &key);
             }
-            let sa = Association::default().outbound();
-            let layout = Layout::new(40, 100 + random.below(100) as usize, 400);
+            let sa = Association::of(*random.pick(SuiteName::ALL)).outbound();
+            let layout = Layout::of(&sa, 40, 100 + random.below(100) as usize);
             let mut arena = vec![0; 70_000];
-            arena[16..16 + packet.len()].copy_from_slice(&packet);
+            let at = layout.first_packet();
+            arena[at..at + packet.len()].copy_from_slice(&packet);
             let mut slots = vec![Slot::default(); 70];
             let segment_len = random.below(60) as usize;
             let offload = match random.below(3) {

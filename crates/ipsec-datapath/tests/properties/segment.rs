@@ -1,8 +1,8 @@
 //! A super-packet becomes what the slow segmentation makes of it, wherever the read put its bytes.
 
 use crate::common::{
-    Association, FRONT, ICV, Random, Tcp, complete, headers_len, internet_checksum, ip_len,
-    next_checksum_is_right, open_one, pseudo_header, put16, slow_segments, udp,
+    Association, LEAD, Random, Tcp, complete, front_len, headers_len, internet_checksum, ip_len,
+    next_checksum_is_right, open_one, pseudo_header, put16, sealed_len, slow_segments, udp,
 };
 use crate::runner;
 use ipsec_datapath::DropReason;
@@ -10,15 +10,10 @@ use ipsec_datapath::counters::Counters;
 use ipsec_datapath::esp::{Content, encapsulate};
 use ipsec_datapath::sad::OutboundSa;
 use ipsec_datapath::segment::{Layout, Offload, Segmented, segment};
+use ipsec_datapath::suite::SuiteName;
 use ipsec_wire::{Run, Slot};
 use proptest::prelude::*;
 use std::cell::Cell;
-
-/// Bytes of the ESP packet, by RFC 4303 section 2 with our alignment of 4.
-fn sealed_len(inner_len: usize, tfc: usize) -> usize {
-    let payload = inner_len.max(tfc) + 2;
-    FRONT + payload + (4 - payload % 4) % 4 + ICV
-}
 
 /// Puts a read where a scattering read of `iovec_count` buffers would; the last takes all that is
 /// left. What is around is not zero.
@@ -27,7 +22,10 @@ pub(crate) fn read_into(packet: &[u8], layout: &Layout, iovec_count: usize) -> V
     let mut rest = packet;
     for index in 0..iovec_count {
         let (at, room) = if index == 0 {
-            (FRONT, layout.headers_len + layout.segment_len)
+            (
+                LEAD + layout.front_len,
+                layout.headers_len + layout.segment_len,
+            )
         } else {
             (layout.payload(index), layout.segment_len)
         };
@@ -153,17 +151,23 @@ fn equals_the_slow_segmentation_wherever_the_bytes_lie() {
             let mut random = Random(seed);
             let (packet, segment_len) = super_packet(&mut random);
             let headers = headers_len(&packet);
+            let suite = *random.pick(SuiteName::ALL);
             let association = Association {
                 tfc_pad_to_len,
-                ..Default::default()
+                ..Association::of(suite)
             };
             let sa = association.outbound();
-            let right = Layout::new(headers, segment_len, sa.sealed_len(headers + segment_len));
-            let layout = match random.below(4) {
+            let right = Layout::of(&sa, headers, segment_len);
+            let layout = match random.below(5) {
                 0 => {
                     let guess = 60 + random.below(9_000) as usize;
                     let guess_headers = *random.pick(&[40usize, 52, 60, 72, 120]);
-                    Layout::new(guess_headers, guess, sa.sealed_len(guess_headers + guess))
+                    Layout::of(&sa, guess_headers, guess)
+                }
+                // Read for the SA of another suite.
+                2 => {
+                    let other = Association::of(*random.pick(SuiteName::ALL)).outbound();
+                    Layout::of(&other, headers, segment_len)
                 }
                 // Right but for the cell, as after an SA with other padding.
                 1 => Layout {
@@ -181,18 +185,20 @@ fn equals_the_slow_segmentation_wherever_the_bytes_lie() {
             let (mut arena, mut slots, outcome) =
                 segmented(&sa, &packet, (&layout, iovecs), segment_len);
             let wanted = slow_segments(&packet, segment_len);
-            if wanted.len() * sealed_len(headers + segment_len, tfc_pad_to_len) > arena.len() {
+            let cell_len = sealed_len(suite, headers + segment_len, tfc_pad_to_len);
+            if LEAD + wanted.len() * cell_len > arena.len() {
                 prop_assert_eq!(outcome, Err(DropReason::TooBig));
                 too_big.set(too_big.get() + 1);
                 return Ok(());
             }
             let outcome = outcome.map_err(|reason| TestCaseError::fail(format!("{reason:?}")))?;
             prop_assert_eq!(outcome.packets, wanted.len());
-            let wanted_layout = Layout::new(
-                headers,
+            let wanted_layout = Layout {
+                front_len: front_len(suite),
+                headers_len: headers,
                 segment_len,
-                sealed_len(headers + segment_len, tfc_pad_to_len),
-            );
+                cell_len,
+            };
             prop_assert_eq!(outcome.layout, wanted_layout);
             for (index, (slot, wanted)) in slots.iter().zip(&wanted).enumerate() {
                 prop_assert!(
@@ -204,9 +210,9 @@ fn equals_the_slow_segmentation_wherever_the_bytes_lie() {
                     &wanted[..headers.min(60)]
                 );
                 // Cell behind cell, each as long as what the packet becomes.
-                prop_assert_eq!(slot.cell_start as usize, index * wanted_layout.cell_len);
+                prop_assert_eq!(slot.cell_start as usize, LEAD + index * cell_len);
                 let cell_len = (slot.cell_end - slot.cell_start) as usize;
-                prop_assert_eq!(cell_len, sealed_len(wanted.len(), tfc_pad_to_len));
+                prop_assert_eq!(cell_len, sealed_len(suite, wanted.len(), tfc_pad_to_len));
             }
             // Headers of any length are read in place only where the first buffer holds them all.
             let together =
@@ -253,15 +259,15 @@ fn a_layout_with_a_short_first_buffer_never_makes_another_packet() {
             let mut random = Random(seed);
             let (packet, segment_len) = super_packet(&mut random);
             let headers = headers_len(&packet);
-            let sa = Association::default().outbound();
+            let sa = Association::of(*random.pick(SuiteName::ALL)).outbound();
             let (guess_headers, guess) = (
                 *random.pick(&[28usize, 40, 48, 52, 60]),
                 1 + random.below(70) as usize,
             );
             let layout = if random.chance(2) {
-                Layout::new(headers, segment_len, sa.sealed_len(headers + segment_len))
+                Layout::of(&sa, headers, segment_len)
             } else {
-                Layout::new(guess_headers, guess, sa.sealed_len(guess_headers + guess))
+                Layout::of(&sa, guess_headers, guess)
             };
             let iovecs = *random.pick(&[1usize, 2, 40, 130]);
             let (arena, slots, outcome) = segmented(&sa, &packet, (&layout, iovecs), segment_len);
@@ -321,12 +327,14 @@ fn a_lone_packet_gets_its_checksum_and_its_cell() {
                 let partial = !internet_checksum(&[&pseudo_header(&packet)]);
                 put16(&mut packet, next + offset, partial);
             }
-            let sa = Association::default().outbound();
+            let suite = *random.pick(SuiteName::ALL);
+            let sa = Association::of(suite).outbound();
             let (headers, guess) = (
                 *random.pick(&[40usize, 120]),
                 80 + random.below(3_000) as usize,
             );
-            let layout = Layout::new(headers, guess, sa.sealed_len(headers + guess));
+            let other = Association::of(*random.pick(SuiteName::ALL)).outbound();
+            let layout = Layout::of(if random.chance(2) { &sa } else { &other }, headers, guess);
             let iovecs = *random.pick(&[1usize, 2, 3, 130]);
             let mut arena = read_into(&packet, &layout, iovecs);
             let mut slots = [Slot::default(); 2];
@@ -348,7 +356,10 @@ fn a_lone_packet_gets_its_checksum_and_its_cell() {
                 iovecs,
                 packet.len()
             );
-            prop_assert_eq!(slots[0].cell_end as usize, sealed_len(wanted.len(), 0));
+            let slot = slots[0];
+            prop_assert_eq!(slot.headroom(), front_len(suite));
+            let cell_len = (slot.cell_end - slot.cell_start) as usize;
+            prop_assert_eq!(cell_len, sealed_len(suite, wanted.len(), 0));
             Ok(())
         })
         .unwrap_or_else(|failure| panic!("{failure}"));
@@ -359,7 +370,7 @@ fn a_lone_packet_gets_its_checksum_and_its_cell() {
 #[test]
 fn a_udp_checksum_of_zero_is_sent_as_ones() {
     let sa = Association::default().outbound();
-    let layout = Layout::new(120, 1_400, sa.sealed_len(1_520));
+    let layout = Layout::of(&sa, 120, 1_400);
     for v6 in [false, true] {
         let mut whole = udp(v6, 0, (9, 53), &[0x31; 2_500]);
         let headers = headers_len(&whole);
@@ -386,7 +397,7 @@ fn a_udp_checksum_of_zero_is_sent_as_ones() {
 #[test]
 fn what_does_not_agree_is_refused() {
     let sa = Association::default().outbound();
-    let layout = Layout::new(120, 1_400, sa.sealed_len(1_520));
+    let layout = Layout::of(&sa, 120, 1_400);
     let packet = Tcp::default().packet(&[7; 3_000]);
     let check = |packet: &[u8], offload, slots: usize, wanted| {
         let mut arena = read_into(packet, &layout, 130);
