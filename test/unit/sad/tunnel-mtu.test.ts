@@ -1,5 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { SUITE_NAMES } from '../../../packages/ipsec-node/src/sad/suite.js';
+import {
+  AEAD_SUITE_NAMES,
+  SUITE_NAMES,
+  SUITES,
+} from '../../../packages/ipsec-node/src/sad/suite.js';
 import { tunnelMtuBytes } from '../../../packages/ipsec-node/src/sad/tunnel-mtu.js';
 
 describe('the largest inner packet', () => {
@@ -15,15 +19,34 @@ describe('the largest inner packet', () => {
     [1501, 4, 'udp', 1438],
     [1504, 4, 'udp', 1442],
   ] as const)('outer %d, IPv%d, %s: %d', (outerMtuBytes, outerFamily, encapsulation, inner) => {
-    for (const suite of SUITE_NAMES) {
+    for (const suite of AEAD_SUITE_NAMES) {
       expect(tunnelMtuBytes({ outerMtuBytes, outerFamily, encapsulation, suite })).toBe(inner);
     }
   });
 
-  it('fits, and one more does not', () => {
-    const sealed = (inner: number): number => 20 + 8 + 8 + 8 + Math.ceil((inner + 2) / 4) * 4 + 16;
+  // Counted by hand: the same with an IV of 16, the ICV of RFC 4868 or RFC 2404, and blocks of 16
+  // (RFC 3602 section 2.4).
+  it.each([
+    ['aes128-sha256', 1500, 4, 'udp', 1422],
+    ['aes256-sha256', 1500, 6, 'udp', 1406],
+    ['aes256-sha384', 1500, 4, 'udp', 1422],
+    ['aes256-sha512', 1500, 4, 'udp', 1406],
+    ['aes256-sha512', 1500, 6, 'esp', 1390],
+    ['aes192-sha1', 1500, 4, 'esp', 1438],
+    ['aes256-sha256', 1280, 6, 'udp', 1182],
+  ] as const)(
+    '%s, outer %d, IPv%d, %s: %d',
+    (suite, outerMtuBytes, outerFamily, encapsulation, inner) => {
+      expect(tunnelMtuBytes({ outerMtuBytes, outerFamily, encapsulation, suite })).toBe(inner);
+    },
+  );
+
+  it.each(SUITE_NAMES)('fits, and one more does not: %s', (suite) => {
+    const block = AEAD_SUITE_NAMES.some((name) => name === suite) ? 4 : 16;
+    const iv = block === 4 ? 8 : 16;
+    const sealed = (inner: number): number =>
+      20 + 8 + 8 + iv + Math.ceil((inner + 2) / block) * block + SUITES[suite].icvLen;
     for (let outerMtuBytes = 576; outerMtuBytes <= 1600; outerMtuBytes += 1) {
-      const suite = 'aes256gcm16';
       const inner = tunnelMtuBytes({ outerMtuBytes, outerFamily: 4, encapsulation: 'udp', suite });
       expect(sealed(inner)).toBeLessThanOrEqual(outerMtuBytes);
       expect(sealed(inner + 1)).toBeGreaterThan(outerMtuBytes);

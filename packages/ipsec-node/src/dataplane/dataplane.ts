@@ -57,7 +57,12 @@ export interface SpdValue {
   readonly entries: readonly SpdEntryValue[];
 }
 
-export type SuiteName = 'aes128gcm16' | 'aes256gcm16' | 'chacha20poly1305';
+/** AEADs, and AES-CBC with HMAC: cipher and integrity by the keywords of proposals. */
+export type SuiteName =
+  | 'aes128gcm16'
+  | 'aes256gcm16'
+  | 'chacha20poly1305'
+  | `${'aes128' | 'aes192' | 'aes256'}-${'sha1' | 'sha256' | 'sha384' | 'sha512'}`;
 export type EncapsulationName = 'udp' | 'esp';
 
 /** Names one direction of one SA. */
@@ -74,7 +79,10 @@ export interface SaValue {
   /** What inner packets may be: checked outbound by the SPD search, inbound after decryption. */
   readonly selector: SelectorValue;
   readonly suite: SuiteName;
-  /** Cipher key then 4-byte salt (RFC 4106 section 8.1, RFC 7634 section 2). */
+  /**
+   * Encryption key, then the 4-byte salt of an AEAD (RFC 4106 section 8.1, RFC 7634 section 2) or
+   * the integrity key (RFC 4868 section 2.1.1; the order is RFC 7296 section 2.17's).
+   */
   readonly key: Uint8Array;
   readonly mode: 'tunnel' | 'transport';
   /** Our outer address. */

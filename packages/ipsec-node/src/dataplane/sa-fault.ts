@@ -1,5 +1,5 @@
 import { tryParseIpAddress } from '../net/ip-address.js';
-import { keyMaterialLen } from '../sad/suite.js';
+import { keyMaterialLen, keyMaterialParts } from '../sad/suite.js';
 import type { SaValue } from './dataplane.js';
 
 /**
@@ -11,8 +11,10 @@ export function saFault(sa: SaValue): string | null {
   // RFC 4303 section 2.1: SPIs 1 to 255 are reserved and 0 is never sent.
   if (!Number.isInteger(spi) || spi < 256 || spi > 0xffff_ffff) return 'the SPI is not 256..2^32-1';
   if (sa.key.length !== keyMaterialLen(sa.suite)) {
-    return `a key of ${sa.suite} with its salt has ${keyMaterialLen(sa.suite)} bytes`;
+    const parts = keyMaterialParts(sa.suite);
+    return `a key of ${sa.suite} has ${keyMaterialLen(sa.suite)} bytes: ${parts}`;
   }
+  if (sa.mode !== 'tunnel') return 'transport mode is not in this version';
   const local = tryParseIpAddress(sa.local);
   const remote = tryParseIpAddress(sa.remote);
   if (local === null || remote === null) return 'an outer address is not an IP address';

@@ -1,10 +1,10 @@
 import { UsageError } from '../errors.js';
 import { dropReasonNames } from './native.js';
 
-/** Outer IPv6 and UDP headers, ESP header and IV. */
-const HEADROOM_BYTES = 40 + 8 + 16;
-/** Padding, Pad Length, Next Header and ICV, rounded up. */
-const TAILROOM_BYTES = 32;
+/** Outer IPv6 and UDP headers, ESP header and the longest IV. */
+const HEADROOM_BYTES = 40 + 8 + 8 + 16;
+/** Padding to a block, Pad Length, Next Header and the longest ICV. */
+const TAILROOM_BYTES = 15 + 2 + 32;
 const CELL_ALIGNMENT_BYTES = 64;
 const WORDS = 5;
 const START = 0;

@@ -13,8 +13,16 @@ export interface SaSelectorOptions {
 export interface SaOptions {
   /** 256..2^32-1. */
   readonly spi: number;
-  readonly suite: 'aes128gcm16' | 'aes256gcm16' | 'chacha20poly1305';
-  /** Cipher key then 4 bytes of salt: 20 or 36 bytes. Copied; wipe your own. */
+  /** An AEAD, or AES-CBC with HMAC (RFC 3602, RFC 4868; SHA-1 for old peers only). */
+  readonly suite:
+    | 'aes128gcm16'
+    | 'aes256gcm16'
+    | 'chacha20poly1305'
+    | `${'aes128' | 'aes192' | 'aes256'}-${'sha1' | 'sha256' | 'sha384' | 'sha512'}`;
+  /**
+   * Cipher key, then 4 bytes of salt of an AEAD (20 or 36 bytes in all), or the integrity key: 20, 32,
+   * 48 or 64 bytes by the hash. Copied; wipe your own.
+   */
   readonly key: Uint8Array;
   /** Extended sequence numbers (RFC 4303 section 2.2.1); false unless given. */
   readonly esn?: boolean;

@@ -18,7 +18,7 @@ export interface SaParameters {
   readonly entry: string;
   readonly selector: Selector;
   readonly suite: SuiteName;
-  /** Cipher key then salt. A copy: whoever installs the SA zeroes it. */
+  /** Encryption key, then salt or integrity key. A copy: whoever installs the SA zeroes it. */
   readonly key: Uint8Array;
   readonly mode: 'tunnel' | 'transport';
   /** Outer addresses, canonical. */

@@ -18,8 +18,6 @@ const UDP_HEADER_LEN = 8;
 const ESP_HEADER_LEN = 8;
 /** Pad Length and Next Header. */
 const ESP_TRAILER_LEN = 2;
-/** RFC 4303 section 2.4: the ciphertext ends on a 4-byte boundary. */
-const ESP_ALIGNMENT = 4;
 
 /**
  * The largest inner packet, in bytes, that fits the outer path after tunnel-mode ESP: no outer
@@ -36,7 +34,8 @@ export function tunnelMtuBytes(options: TunnelMtuOptions): number {
     suite.ivLen +
     suite.icvLen;
   const room = options.outerMtuBytes - overhead;
-  const mtu = room - (room % ESP_ALIGNMENT) - ESP_TRAILER_LEN;
+  // RFC 4303 section 2.4: payload and trailer end on a 4-byte boundary, or on the cipher's blocks.
+  const mtu = room - (room % suite.alignment) - ESP_TRAILER_LEN;
   if (mtu <= 0) {
     throw new InternalError('IPSEC_ERR_INTERNAL', 'The outer MTU leaves no room for a packet.', {
       fields: { outerMtuBytes: options.outerMtuBytes, overheadBytes: overhead },
