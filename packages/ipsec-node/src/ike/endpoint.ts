@@ -698,8 +698,8 @@ class EndpointHost implements IkeHost {
     if (sa.phase !== 'established' || (sa.ownRekey !== null && !isRekey) || this.isClosing) {
       return refuse('the IKE SA is being rekeyed or closed', NOTIFY.TEMPORARY_FAILURE);
     }
-    if (sa.peerRekey !== null) {
-      return refuse('the IKE SA was rekeyed', NOTIFY.TEMPORARY_FAILURE);
+    if (sa.peerRekey !== null || (isRekey && (sa.isBusyWithChildren || sa.followup !== null))) {
+      return refuse('the IKE SA or a child of it is being changed', NOTIFY.TEMPORARY_FAILURE);
     }
     return isRekey ? respondRekeyIkeSa(sa, payloads) : respondCreateChild(sa, payloads);
   }
@@ -719,18 +719,32 @@ class EndpointHost implements IkeHost {
   }
 
   // RFC 7296 section 2.4: what else there is of this peer is left over from before it restarted, or
-  // is replaced, as its entry says.
+  // is replaced, as its entry says. It is the responder's to say so: two that end each other's would
+  // end both.
   private settleUniqueness(sa: IkeSa, initialContact: boolean): void {
     const { peer, remoteIdentity } = sa;
     if (peer === null || remoteIdentity === null) return;
-    if (peer.unique === 'no' && !initialContact) return;
     const name = formatIdentity(remoteIdentity);
-    for (const other of this.all()) {
-      if (other === sa || other.peer?.name !== peer.name || other.remoteIdentity === null) continue;
-      if (other.phase !== 'established' || formatIdentity(other.remoteIdentity) !== name) continue;
+    const others = this.all().filter(
+      (other) =>
+        other !== sa &&
+        other.phase === 'established' &&
+        other.peer?.name === peer.name &&
+        other.remoteIdentity !== null &&
+        formatIdentity(other.remoteIdentity) === name,
+    );
+    for (const other of others) {
       if (initialContact) {
         other.close('ours', 'the peer has started anew');
-      } else if (peer.unique === 'replace') {
+      } else if (peer.unique === 'no') {
+        continue;
+      } else if (isCrossing(sa, other)) {
+        // Both sides began at once, and each knows all four SPIs: the same IKE SA goes on both.
+        const gone = sa.spiInitiator > other.spiInitiator ? sa : other;
+        if (gone.isInitiator) {
+          this.life.endIkeSa(gone, 'both sides connected at the same moment', 'ours');
+        }
+      } else if (!sa.isInitiator && peer.unique === 'replace') {
         this.life.endIkeSa(other, 'replaced by a newer IKE SA of the same peer', 'ours');
       } else if (!sa.isInitiator) {
         this.life.endIkeSa(sa, 'another IKE SA of the same peer is kept', 'ours');
@@ -967,6 +981,13 @@ function childRequests(terms: ChildTerms, packet: PacketFields | null): readonly
     selector.remote.map((remote) => whole({ ...selector, local: [local], remote: [remote] })),
   );
 }
+
+/** Whether two IKE SAs of one peer were begun from both sides at about the same time. */
+function isCrossing(a: IkeSa, b: IkeSa): boolean {
+  return a.isInitiator !== b.isInitiator && Math.abs(a.createdAt - b.createdAt) < CROSSING_MS;
+}
+
+const CROSSING_MS: Milliseconds = 10_000;
 
 /** Whether a child that is up serves what is asked for. */
 function isServed(sa: IkeSa, request: ChildRequest): boolean {

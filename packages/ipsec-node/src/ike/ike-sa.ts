@@ -258,6 +258,11 @@ export class IkeSa {
     this.nextTurn();
   }
 
+  /** Whether an own exchange about a child is under way (RFC 7296 section 2.25.2). */
+  get isBusyWithChildren(): boolean {
+    return /\bchild /.test(this.current?.turn.name ?? '');
+  }
+
   /** True where an own exchange of that name waits or runs. */
   hasTurn(name: string): boolean {
     return this.current?.turn.name === name || this.turns.some((turn) => turn.name === name);

@@ -72,3 +72,48 @@ function macOf(mac: Uint8Array | null): Uint8Array {
   if (mac === null) throw new RangeError('An AES MAC takes a key of 16 bytes.');
   return mac;
 }
+
+/** Certificates for path validation; all DER. */
+export interface PathRequest {
+  /** Leaf first. */
+  readonly certificates: readonly Uint8Array[];
+  readonly anchors: readonly Uint8Array[];
+  readonly crls: readonly Uint8Array[];
+  /** Every certificate must be known to be good; else none may be known to be revoked. */
+  readonly knownGood: boolean;
+  readonly time: Date;
+  /** The leaf is for signing OCSP answers; else for IKE. */
+  readonly ocspSigning: boolean;
+}
+
+export type PathResult =
+  | {
+      readonly kind: 'path';
+      /** Leaf first, without the anchor. */
+      readonly certificates: readonly Uint8Array[];
+      readonly anchorIndex: number;
+    }
+  | {
+      readonly kind: 'refused';
+      /** `expired`, `revoked`, `unknown-issuer`, ...: path_validation.rs has them all. */
+      readonly why: string;
+      readonly at: Date | null;
+      readonly detail: string;
+    };
+
+/** Path validation by RFC 5280 section 6. */
+export function validatePath(request: PathRequest): PathResult {
+  const reply = addon().validatePath({
+    certificates: [...request.certificates],
+    anchors: [...request.anchors],
+    crls: [...request.crls],
+    knownGood: request.knownGood,
+    timeSeconds: Math.floor(request.time.getTime() / 1000),
+    ocspSigning: request.ocspSigning,
+  });
+  if (reply.refused === undefined) {
+    return { kind: 'path', certificates: reply.path, anchorIndex: reply.anchorIndex };
+  }
+  const at = reply.atSeconds === undefined ? null : new Date(reply.atSeconds * 1000);
+  return { kind: 'refused', why: reply.refused, at, detail: reply.detail };
+}

@@ -5,11 +5,14 @@
 import {
   constants,
   createPublicKey,
+  ECDH,
   type KeyObject,
   sign as signBytes,
   type SignKeyObjectInput,
   verify as verifyBytes,
 } from 'node:crypto';
+import { AsnConvert } from '@peculiar/asn1-schema';
+import { SubjectPublicKeyInfo } from '@peculiar/asn1-x509';
 
 /** The keys that IKE signs with here: RSA, and the curves of RFC 4754 and RFC 8420. */
 export type KeyKind = 'rsa' | 'p256' | 'p384' | 'p521' | 'ed25519' | 'ed448';
@@ -74,20 +77,59 @@ function refused(reason: string): KeyJudgement {
   return { kind: 'refused', reason };
 }
 
-/** Reads a DER SubjectPublicKeyInfo and judges the key in it. */
-export function importPublicKey(
-  spki: Uint8Array,
-):
+export type PublicKeyReading =
   | { readonly kind: 'taken'; readonly key: KeyKind; readonly object: KeyObject }
-  | { readonly kind: 'refused'; readonly reason: string } {
-  let object: KeyObject;
+  | { readonly kind: 'refused'; readonly reason: string };
+
+const UNREADABLE = { kind: 'refused', reason: 'a public key that cannot be read' } as const;
+
+/** Algorithms of a SubjectPublicKeyInfo that are handed to node:crypto. */
+const ID_EC_PUBLIC_KEY = '1.2.840.10045.2.1';
+const KEY_ALGORITHMS: ReadonlySet<string> = new Set([
+  '1.2.840.113549.1.1.1',
+  ID_EC_PUBLIC_KEY,
+  '1.3.101.112',
+  '1.3.101.113',
+]);
+/** Parameters of an EC key that name its curve (RFC 5480 section 2.1.1), as they are encoded. */
+const CURVE_PARAMETERS: Readonly<Record<string, string>> = {
+  '06082a8648ce3d030107': 'prime256v1',
+  '06052b81040022': 'secp384r1',
+  '06052b81040023': 'secp521r1',
+};
+
+/** Reads a DER SubjectPublicKeyInfo, a stranger's as a rule, and judges the key in it. Total. */
+export function importPublicKey(spki: Uint8Array): PublicKeyReading {
   try {
-    object = createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' });
+    const { algorithm, subjectPublicKey } = AsnConvert.parse(spki, SubjectPublicKeyInfo);
+    if (!KEY_ALGORITHMS.has(algorithm.algorithm)) {
+      return { kind: 'refused', reason: `a key of algorithm ${algorithm.algorithm}` };
+    }
+    if (algorithm.algorithm === ID_EC_PUBLIC_KEY) {
+      const fault = curveFault(algorithm.parameters, new Uint8Array(subjectPublicKey));
+      if (fault !== null) return { kind: 'refused', reason: fault };
+    }
+    const object = createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' });
+    const judgement = judgeKey(object);
+    return judgement.kind === 'refused' ? judgement : { ...judgement, object };
   } catch {
-    return { kind: 'refused', reason: 'a public key that cannot be read' };
+    return UNREADABLE;
   }
-  const judgement = judgeKey(object);
-  return judgement.kind === 'refused' ? judgement : { ...judgement, object };
+}
+
+/**
+ * Looks at an EC key before it becomes a KeyObject: node:crypto takes a point that is not on its
+ * curve, and ends the whole process when it is asked for the name of the curve (Node.js 20).
+ */
+function curveFault(parameters: ArrayBuffer | null | undefined, point: Uint8Array): string | null {
+  const encoded = Buffer.from(parameters ?? new ArrayBuffer(0)).toString('hex');
+  const curve = CURVE_PARAMETERS[encoded];
+  if (curve === undefined) return 'an ECDSA key on another curve than P-256, P-384 and P-521';
+  // RFC 5480 section 2.2: uncompressed; neither compressed nor the point at infinity.
+  if (point[0] !== 4) return 'an ECDSA key whose point is not written uncompressed';
+  // Throws where the point is not on the curve.
+  ECDH.convertKey(point, curve);
+  return null;
 }
 
 /** Signs. The key has been judged, and the scheme is one of its kind. */

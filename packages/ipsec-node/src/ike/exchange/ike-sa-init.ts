@@ -403,18 +403,18 @@ export function noteNat(sa: IkeSa, payloads: readonly Payload[], forced: boolean
   sa.nat.remote =
     sources.length > 0 && !sources.some(({ data }) => isSameBytes(data, hash(remote, remotePort)));
   sa.nat.local = destination !== null && !isSameBytes(destination.data, hash(local, localPort));
-  const isUdp =
-    sa.nat.local ||
-    sa.nat.remote ||
-    (forced && sources.length > 0) ||
-    sa.endpoint.localPort === sa.host.ports.nat;
+  const isUdp = sa.nat.local || sa.nat.remote || (forced && sources.length > 0);
   sa.endpoint = { ...sa.endpoint, encapsulation: isUdp ? 'udp' : 'esp' };
 }
 
-/** From IKE_AUTH on, the initiator that found a NAT goes by port 4500 (RFC 7296 section 2.23). */
+/**
+ * From IKE_AUTH on, the initiator that found a NAT goes by port 4500 (RFC 7296 section 2.23), and so
+ * does one that may move (RFC 4555 section 3.3).
+ */
 function float(sa: IkeSa): void {
-  const { endpoint, host } = sa;
-  if (endpoint.encapsulation !== 'udp' || endpoint.localPort === host.ports.nat) return;
+  const { endpoint, host, peer } = sa;
+  const isWanted = endpoint.encapsulation === 'udp' || peer?.mobike === true;
+  if (!isWanted || endpoint.localPort === host.ports.nat) return;
   sa.endpoint = {
     ...endpoint,
     localPort: host.ports.nat,
