@@ -156,8 +156,12 @@ export class ComputePool {
     this.nextId += 1;
     const { content, moved } = packTask(job.task);
     const request: WorkerRequest = { id, task: content };
-    member.jobs.set(id, job);
-    member.worker.postMessage(request, moved);
+    try {
+      member.worker.postMessage(request, moved);
+      member.jobs.set(id, job);
+    } catch {
+      job.answer(refused('The work cannot be handed to a thread.'));
+    }
   }
 
   private handleReply(member: Member, id: number, result: ComputeResult): void {
