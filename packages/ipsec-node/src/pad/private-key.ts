@@ -86,7 +86,12 @@ function importKey(input: KeyInput, passphrase: Uint8Array | null): PrivateKeyRe
     const code = codeOf(error);
     if (code === 'ERR_MISSING_PASSPHRASE') return refused('is encrypted: it needs a passphrase');
     if (/BAD_DECRYPT|BAD_PASSWORD|INTERRUPTED_OR_CANCELLED/.test(code)) {
-      return refused('is encrypted, and the passphrase is not right');
+      // OpenSSL 3 says so as well where none was given for PEM.
+      return refused(
+        passphrase === null
+          ? 'is encrypted: it needs a passphrase'
+          : 'is encrypted, and the passphrase is not right',
+      );
     }
     if (/UNSUPPORTED/.test(code) && !/DECODER/.test(code)) {
       return refused('is of a kind or a cipher that this OpenSSL does not support');
