@@ -2,10 +2,11 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { describeWith } from './describe-with.ts';
 import { onlyChild, onlySa, type PeerDescription } from './ike-peer.ts';
 import { buildIkeTopology, type IkeTopology } from './ike-topology.ts';
+import { Relay } from './relay.ts';
 import { StrongswanPeer } from './strongswan-ike.ts';
 import { STRONGSWAN_NEEDS } from './strongswan.ts';
 import { complete, Traffic } from './traffic.ts';
-import { ikeMatch } from './wire-filter.ts';
+import { EXCHANGE, ikeMatch } from './wire-filter.ts';
 
 const NEEDS = [
   'namespaces',
@@ -167,5 +168,46 @@ describeWith(NEEDS, 'the laboratory for IKEv2', () => {
     expect(a.log()).toMatch(/retransmit 2 of request with message ID 0/);
     onlyChild(onlySa(await b.sas()));
     await topology.reset();
+  });
+
+  it('relays: loses, doubles and delays what it is told to, and what chance says', async () => {
+    const { topology, a, b, traffic } = lab();
+    await topology.reset();
+    await bothLoad();
+    await using relay = await Relay.start({
+      router: topology.wire,
+      a: topology.a.gatewayAddress4,
+      b: topology.b.gatewayAddress4,
+    });
+    await relay.behave({
+      rules: [
+        { exchange: EXCHANGE.IKE_SA_INIT, response: true, action: 'drop', count: 1 },
+        { exchange: EXCHANGE.IKE_AUTH, response: false, action: 'double', count: 1 },
+        { exchange: EXCHANGE.IKE_AUTH, response: true, action: 'delay', delayMs: 100, count: 1 },
+      ],
+    });
+    await a.initiate('pair', 'net');
+    const seen = await relay.seen();
+    const actions = seen.filter(({ action }) => action !== 'pass').map(({ action }) => action);
+    expect(actions).toEqual(['drop', 'double', 'delay']);
+    expect(seen[0]).toMatchObject({ from: 'a', port: 500, exchange: 34, messageId: 0 });
+    // The peers see no translation.
+    expect(onlySa(await a.sas())).toMatchObject({
+      natLocal: false,
+      remote: { address: topology.b.gatewayAddress4, port: 4500 },
+    });
+    expect(await traffic.transfer()).toEqual({ aToB: complete(50), bToA: complete(50) });
+    await relay.behave({ seed: 5, random: { drop: 0.2, double: 0.1, delayMs: 30 } });
+    const { aToB, bToA } = await traffic.transfer({ count: 200 });
+    for (const way of [aToB, bToA]) {
+      expect(way.lost).toBeGreaterThan(0);
+      expect(way.received).toBeGreaterThan(100);
+      expect(way.reordered).toBeGreaterThan(0);
+      // The replay window takes the second of two.
+      expect(way.duplicated).toBe(0);
+    }
+    await relay.behave({});
+    await a.terminate('pair');
+    expect(await b.sas()).toEqual([]);
   });
 });

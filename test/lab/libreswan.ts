@@ -45,6 +45,7 @@ export class LibreswanPeer implements IkePeer {
   readonly kind = 'libreswan';
   #logStart = 0;
   #peers: readonly PeerDescription[] = [];
+  #begun = false;
 
   private constructor(
     readonly namespace: Namespace,
@@ -95,12 +96,13 @@ export class LibreswanPeer implements IkePeer {
   async load(peers: readonly PeerDescription[]): Promise<void> {
     for (const { name } of this.#peers) await this.whack(['--delete', '--name', name], true);
     this.#peers = peers;
+    this.#begun = false;
     this.#logStart = readFileSync(`${this.folder}/log`).length;
     writeFileSync(`${this.folder}/secrets`, peers.map(secretText).join(''), { mode: 0o600 });
     for (const peer of peers) await this.importCredentials(peer);
     const text = `config setup\n\n${peers.map((peer) => connectionText(peer)).join('\n')}`;
     writeFileSync(`${this.folder}/ipsec.conf`, text);
-    await this.whack(['--rereadall'], true);
+    await this.whack(['--rereadsecrets'], true);
     for (const { name } of peers) {
       const command = [`${PROGRAMS}/addconn`, '--config', `${this.folder}/ipsec.conf`];
       const said = await this.namespace.exec([...command, '--ctlsocket', this.socket, name], {
@@ -136,6 +138,7 @@ export class LibreswanPeer implements IkePeer {
   }
 
   async initiate(peer: string): Promise<void> {
+    this.#begun = true;
     const said = await this.whack(['--initiate', '--name', peer], true);
     if (said.status !== 0 || !/established Child SA/.test(said.stdout)) {
       throw new Error(`whack --initiate: status ${said.status}\n${said.stdout}${said.stderr}`);
@@ -177,66 +180,83 @@ export class LibreswanPeer implements IkePeer {
   }
 
   /**
-   * From `whack --status` and the kernel's states. pluto names neither ports nor IKE SPIs where
-   * they are easily read: those are empty.
+   * From `whack --status` and the kernel's states, the newest of each. pluto does not say what it
+   * found of NAT, nor its own port: those are as if there were none.
    */
   async sas(): Promise<readonly IkeSaView[]> {
     const status = (await this.whack(['--status'])).stdout;
     const states = parseStates(await this.namespace.ip('-s xfrm state'));
     return this.#peers.flatMap((peer) => {
-      const line = (pattern: string): string | undefined =>
-        status.match(new RegExp(`"${peer.name}"(?:\\[\\d+\\])?[^\\n]*?${pattern}`))?.[1];
-      const ike = line('IKEv2 algorithm newest: (\\S+)') ?? line('IKE algorithm newest: (\\S+)');
-      if (ike === undefined) return [];
-      const installed = line('(#\\d+)[^\\n]*?STATE_V2_ESTABLISHED_CHILD_SA');
-      const children: ChildSaView[] = [];
-      const spis = [...status.matchAll(/esp\.([0-9a-f]+)@(\S+) esp\.([0-9a-f]+)@(\S+)/g)].at(-1);
-      if (installed !== undefined && spis !== undefined) {
-        const one = states.get(spis[1]?.padStart(8, '0') ?? '');
-        const other = states.get(spis[3]?.padStart(8, '0') ?? '');
-        const outbound = one?.source === peer.localAddress ? one : other;
-        const inbound = outbound === one ? other : one;
-        const [description] = peer.children;
-        if (inbound !== undefined && outbound !== undefined && description !== undefined) {
-          children.push({
-            name: peer.name,
-            uniqueId: installed,
-            state: 'INSTALLED',
-            mode: inbound.mode.toUpperCase(),
-            protocol: 'ESP',
-            udpEncapsulated: inbound.encapsulated,
-            spiIn: inbound.spi,
-            spiOut: outbound.spi,
-            algorithms: line('ESP algorithm newest: ([^;\\s]+)') ?? '',
-            esn: inbound.esn,
-            localSelectors: description.local,
-            remoteSelectors: description.remote,
-            bytesIn: inbound.bytes,
-            packetsIn: inbound.packets,
-            bytesOut: outbound.bytes,
-            packetsOut: outbound.packets,
-          });
-        }
-      }
+      const named = (pattern: string): RegExpMatchArray | null =>
+        status.match(new RegExp(`"${peer.name}"(?:\\[\\d+\\])?${pattern}`));
+      const newest = (state: string): RegExpMatchArray | null => {
+        const all = [
+          ...status.matchAll(
+            new RegExp(`#(\\d+): "${peer.name}"(?:\\[\\d+\\] \\S+?)?:(\\d+) ${state}`, 'g'),
+          ),
+        ];
+        return all.at(-1) ?? null;
+      };
+      const ike = newest('STATE_V2_ESTABLISHED_IKE_SA');
+      if (ike === null) return [];
+      const child = newest('STATE_V2_ESTABLISHED_CHILD_SA');
       return [
         {
           name: peer.name,
-          uniqueId: line('(#\\d+)[^\\n]*?STATE_V2_ESTABLISHED_IKE_SA') ?? '',
-          state: /STATE_V2_ESTABLISHED_IKE_SA/.test(status) ? 'ESTABLISHED' : 'CONNECTING',
-          role: /established IKE SA; initiator|initiator established IKE SA/.test(this.log())
-            ? ('initiator' as const)
-            : ('responder' as const),
+          uniqueId: ike[1] ?? '',
+          state: 'ESTABLISHED',
+          role: this.#begun ? ('initiator' as const) : ('responder' as const),
           local: { address: peer.localAddress, port: 0, id: peer.local.id },
-          remote: { address: peer.remoteAddress, port: 0, id: peer.remote.id },
+          remote: { address: peer.remoteAddress, port: Number(ike[2]), id: peer.remote.id },
           initiatorSpi: '',
           responderSpi: '',
-          algorithms: ike,
+          algorithms: named(':[^\\n]*IKE(?:v2)? algorithm newest: (\\S+)')?.[1] ?? '',
           natLocal: false,
           natRemote: false,
-          children,
+          children: this.children(peer, child?.[1], status, states),
         },
       ];
     });
+  }
+
+  private children(
+    peer: PeerDescription,
+    number: string | undefined,
+    status: string,
+    states: ReadonlyMap<string, KernelSa>,
+  ): readonly ChildSaView[] {
+    const [description] = peer.children;
+    if (number === undefined || description === undefined) return [];
+    const line = status.match(new RegExp(`^000 #${number}: .*\\besp\\.\\w+@.*$`, 'm'))?.[0] ?? '';
+    const ours = [...line.matchAll(/\besp\.([0-9a-f]+)@/g)].flatMap(
+      ([, spi = '']) => states.get(spi.padStart(8, '0')) ?? [],
+    );
+    const outbound = ours.find(({ source }) => source === peer.localAddress);
+    const inbound = ours.find(({ destination }) => destination === peer.localAddress);
+    if (outbound === undefined || inbound === undefined) return [];
+    const algorithms = status.match(
+      new RegExp(`"${peer.name}"(?:\\[\\d+\\])?:[^\\n]*ESP algorithm newest: ([^;\\s]+)`),
+    )?.[1];
+    return [
+      {
+        name: description.name,
+        uniqueId: number,
+        state: 'INSTALLED',
+        mode: inbound.mode.toUpperCase(),
+        protocol: 'ESP',
+        udpEncapsulated: inbound.encapsulated,
+        spiIn: inbound.spi,
+        spiOut: outbound.spi,
+        algorithms: algorithms ?? '',
+        esn: inbound.esn,
+        localSelectors: description.local,
+        remoteSelectors: description.remote,
+        bytesIn: inbound.bytes,
+        packetsIn: inbound.packets,
+        bytesOut: outbound.bytes,
+        packetsOut: outbound.packets,
+      },
+    ];
   }
 
   async status(): Promise<string> {

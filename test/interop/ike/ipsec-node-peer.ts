@@ -6,12 +6,15 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import type { ChildDescription, IkePeer, IkeSaView, PeerDescription } from '../../lab/ike-peer.ts';
 import { viewsOf } from '../../lab/ike-peer.ts';
-import { CommandFailed, until } from '../../lab/command.ts';
+import { CommandFailed, type Program, until } from '../../lab/command.ts';
 import type { Namespace } from '../../lab/namespace.ts';
 import { Vici } from '../../lab/vici.ts';
-import { command, ipsecNode, RunningGateway, scratchFolder } from '../../scenario/ipsec-node.ts';
+import { command, ipsecNode, scratchFolder } from '../../scenario/ipsec-node.ts';
 
 const COMMAND_MS = 30_000;
+const READY_MS = 40_000;
+/** An emulated guest is so much slower. */
+const GUEST_FACTOR = 6;
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -19,6 +22,8 @@ export interface IpsecNodeOptions {
   readonly namespace: Namespace;
   /** More keys of `gateway`. */
   readonly gateway?: Json;
+  /** Runs in a guest. */
+  readonly guest?: boolean;
 }
 
 function authWord(auth: PeerDescription['local']['auth']): string {
@@ -27,18 +32,23 @@ function authWord(auth: PeerDescription['local']['auth']): string {
 
 export class IpsecNodePeer implements IkePeer {
   readonly kind = 'ipsec-node';
-  #gateway: RunningGateway | undefined;
+  #program: Program | undefined;
+  readonly #factor: number;
   #logStart = 0;
   readonly #folder = scratchFolder();
 
-  private constructor(private readonly options: IpsecNodeOptions) {}
+  private constructor(private readonly options: IpsecNodeOptions) {
+    this.#factor = options.guest === true ? GUEST_FACTOR : 1;
+  }
 
   /** Running, without peers. */
   static async start(options: IpsecNodeOptions): Promise<IpsecNodePeer> {
     const peer = new IpsecNodePeer(options);
     mkdirSync(`${peer.#folder}/state`, { mode: 0o700 });
     peer.#write([]);
-    peer.#gateway = await RunningGateway.start(options.namespace, peer.file);
+    const program = options.namespace.spawn(command(['up', '-c', peer.file]));
+    peer.#program = program;
+    await program.output(/^ready: /m, READY_MS * peer.#factor);
     return peer;
   }
 
@@ -50,17 +60,16 @@ export class IpsecNodePeer implements IkePeer {
     return `${this.#folder}/vici`;
   }
 
-  get running(): RunningGateway {
-    if (this.#gateway === undefined) throw new Error('the gateway was not started');
-    return this.#gateway;
-  }
-
   async load(peers: readonly PeerDescription[]): Promise<void> {
     this.#logStart = this.#wholeLog().length;
     // What one file does not hold any more is gone before the next one is read.
     this.#write([]);
     await this.#run(['reload']);
-    await until('no SA is left', async () => (await this.sas()).length === 0);
+    await until(
+      'no SA is left',
+      async () => (await this.sas()).length === 0,
+      COMMAND_MS * this.#factor,
+    );
     this.#write(peers);
     await this.#run(['reload']);
   }
@@ -99,7 +108,7 @@ export class IpsecNodePeer implements IkePeer {
   }
 
   async stop(): Promise<void> {
-    await this.#gateway?.stop();
+    await this.#program?.stop('SIGTERM', 20_000 * this.#factor);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -107,13 +116,15 @@ export class IpsecNodePeer implements IkePeer {
   }
 
   #wholeLog(): string {
-    const program = this.#gateway?.program;
+    const program = this.#program;
     return program === undefined ? '' : program.stdout + program.stderr;
   }
 
   async #run(words: readonly string[]): Promise<void> {
     const whole = [...words, '-c', this.file, '--json'];
-    const result = await ipsecNode(whole, this.options.namespace, { timeoutMs: COMMAND_MS });
+    const result = await ipsecNode(whole, this.options.namespace, {
+      timeoutMs: COMMAND_MS * this.#factor,
+    });
     if (result.status !== 0) throw new CommandFailed(command(whole), result);
   }
 
@@ -124,10 +135,14 @@ export class IpsecNodePeer implements IkePeer {
     const now = async (): Promise<readonly string[]> => (await this.sas()).flatMap(keys);
     const before = await now();
     await this.#run(words);
-    await until(`${words.join(' ')}: the new one alone`, async () => {
-      const after = await now();
-      return after.length === before.length && after.every((key) => !before.includes(key));
-    });
+    await until(
+      `${words.join(' ')}: the new one alone`,
+      async () => {
+        const after = await now();
+        return after.length === before.length && after.every((key) => !before.includes(key));
+      },
+      COMMAND_MS * this.#factor,
+    );
   }
 
   #save(name: string, content: string): { readonly file: string } {

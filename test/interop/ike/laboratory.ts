@@ -106,6 +106,10 @@ export class Laboratory implements AsyncDisposable {
 
   /** The path and both sides as the case wants them; nothing negotiated yet. */
   async prepare(ikeCase: IkeCase, initiator: Side, wrong: Refusal['wrong'] = {}): Promise<void> {
+    if (ikeCase.nat !== undefined) {
+      // A last word of an earlier SA to the address inside would keep its flow from translation.
+      await Promise.all([this.a.load([]), this.b.load([])]);
+    }
     for (const side of SIDES) {
       const { box } = this.topology[side];
       if (ikeCase.nat?.includes(side) === true) await box.on();
