@@ -93,9 +93,6 @@ function importKey(input: KeyInput, passphrase: Uint8Array | null): PrivateKeyRe
           : 'is encrypted, and the passphrase is not right',
       );
     }
-    if (/UNSUPPORTED/.test(code) && !/DECODER/.test(code)) {
-      return refused('is of a kind or a cipher that this OpenSSL does not support');
-    }
     return null;
   }
 }
