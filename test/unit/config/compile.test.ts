@@ -1,14 +1,16 @@
 import { describe, expect, it } from 'vitest';
 import {
   compileAssociations,
+  compilePad,
   compileSpd,
   encapsulationsOf,
   outerAddresses,
   tunnelMtu,
+  wipePad,
 } from '../../../packages/ipsec-node/src/config/compile.js';
 import type { SaValue, SpdValue } from '../../../packages/ipsec-node/src/dataplane/dataplane.js';
 import { manualFile } from './example.js';
-import { GOOD, IN_KEY, OUT_KEY, parseText, secretsOf } from './source.js';
+import { GOOD, IN_KEY, OUT_KEY, parseText, secretsOf, WITH_PEER } from './source.js';
 
 describe('the SPD', () => {
   it('is what the seam takes, built-in entries first, then the policies in their order', () => {
@@ -88,7 +90,64 @@ describe('manual SAs', () => {
   });
 });
 
+describe('the PAD', () => {
+  it('has the policies of each peer in the order of the SPD', () => {
+    const text = WITH_PEER.replace(
+      '  - { name: everything-else',
+      [
+        '  - { name: drop, remote: 10.4.0.0/16, action: discard }',
+        '  - { name: second, remote: 10.3.0.0/16, protocol: tcp, action: protect, peer: branch, start: start }',
+        '  - { name: alone, remote: 10.5.0.0/16, action: protect }',
+        '  - { name: everything-else',
+      ].join('\n'),
+    );
+    const { config } = parseText(text);
+    const pad = compilePad(config);
+    expect(pad.entries).toHaveLength(1);
+    expect(pad.entries[0]).not.toHaveProperty('legacy');
+    expect(pad.entries[0]).toMatchObject({
+      name: 'branch',
+      onDeath: 'restart',
+      children: [
+        {
+          name: 'lan-to-branch',
+          mode: 'tunnel',
+          start: 'trap',
+          selectorsPerChild: 'all',
+          replayWindow: 1024,
+          tfcPadToBytes: 0,
+          dontFragment: 'copy',
+        },
+        { name: 'second', start: 'start', onClose: 'restart', selector: { protocol: 6 } },
+      ],
+    });
+    expect(pad.entries[0]?.children[0]?.selector).toBe(config.policies[0]?.selector);
+    wipePad(pad);
+    wipePad(pad);
+    const local = pad.entries[0]?.localAuthentication;
+    expect(local?.method === 'psk' && local.secret.isPresent).toBe(false);
+  });
+
+  it('makes known our outer addresses, and which sockets are needed', () => {
+    const { config } = parseText(`${WITH_PEER}\n    localAddress: 192.0.2.1`);
+    expect(outerAddresses(config)).toEqual(['192.0.2.1']);
+    expect(encapsulationsOf(config)).toEqual(['udp']);
+    const raw = parseText(`${WITH_PEER}\n    encapsulation: auto`).config;
+    expect(encapsulationsOf(raw)).toEqual(['udp', 'esp']);
+  });
+});
+
 describe('the MTU of the TUN', () => {
+  it('fits whatever may be negotiated', () => {
+    const gcm = WITH_PEER.replace(
+      '    peer: branch',
+      '    peer: branch\n    proposals: aes256gcm16-aes128gcm16-chacha20poly1305-x25519',
+    );
+    expect(tunnelMtu(parseText(gcm).config)).toBe(1438);
+    expect(tunnelMtu(parseText(gcm.replace('198.51.100.2', '"2001:db8::2"')).config)).toBe(1418);
+    expect(tunnelMtu(parseText(gcm.replace('198.51.100.2', 'branch.example')).config)).toBe(1418);
+  });
+
   it('fits every association', () => {
     expect(tunnelMtu(parseText(GOOD).config)).toBe(1438);
     expect(tunnelMtu(parseText(GOOD).config, 9000)).toBe(8938);

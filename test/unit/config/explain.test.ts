@@ -7,7 +7,7 @@ import {
 } from '../../../packages/ipsec-node/src/config/explain.js';
 import { formatPacket } from '../../../packages/ipsec-node/src/spd/packet.js';
 import { manualFile } from './example.js';
-import { GOOD, parseText } from './source.js';
+import { GOOD, parseText, WITH_PEER } from './source.js';
 
 function explained(text: string, words: string): string {
   const { config } = parseText(text.replace('gateway:', 'gateway:\n  builtin: false'));
@@ -51,6 +51,18 @@ describe('the example of four policies', () => {
 });
 
 describe('an explanation', () => {
+  it('names the peer that the SA is negotiated with', () => {
+    const { config } = parseText(WITH_PEER);
+    const outcome = (words: string): string =>
+      explainConfig(config, parseExplainWords([words])).outcome;
+    expect(outcome('out udp 10.1.0.5:1 10.2.0.20:2')).toBe(
+      'Protected by lan-to-branch: leaves in an SA that is negotiated with branch, and until there is one it is held or dropped.',
+    );
+    expect(outcome('in udp 10.2.0.20:2 10.1.0.5:1')).toBe(
+      'Accepted by lan-to-branch only if it arrived in an SA that was negotiated with branch; in clear it is dropped.',
+    );
+  });
+
   it('names the SA that carries the packet', () => {
     expect(explained(GOOD, 'out udp 10.1.0.5:1 10.3.0.20:2')).toBe(
       [
