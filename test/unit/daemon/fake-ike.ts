@@ -196,7 +196,7 @@ export class FakeIke implements IkeControl {
       this.sas.splice(this.sas.indexOf(sa), 1);
       const { id: ikeSa, peer } = sa;
       const subject = { ikeSa, peer, child: null, remote: sa.endpoint.remote };
-      this.emit({ kind: 'peer-down', ...subject, reason: 'terminated by command' });
+      this.emit({ kind: 'peer-down', ...subject, end: 'ours', reason: 'terminated by command' });
     }
     return { matched: found.length, terminated: found.length, refused: this.refusal };
   }

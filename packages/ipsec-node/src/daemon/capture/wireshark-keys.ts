@@ -107,14 +107,16 @@ export function ikeLine(report: IkeKeyReport): string | null {
   const encryption = IKE_ENCRYPTION[report.encryption];
   const integrity = IKE_INTEGRITY[report.integrity];
   if (encryption === undefined || integrity === undefined) return null;
+  // What it does not check may have no key: the table ends where one stands there.
+  const keyText = (key: Uint8Array): string => (integrity.startsWith('ANY ') ? '' : hex(key));
   return [
     spiHex(report.spiInitiator),
     spiHex(report.spiResponder),
     hex(report.skEi),
     hex(report.skEr),
     `"${encryption}"`,
-    hex(report.skAi),
-    hex(report.skAr),
+    keyText(report.skAi),
+    keyText(report.skAr),
     `"${integrity}"`,
   ].join(',');
 }

@@ -216,15 +216,22 @@ const subject = {
 };
 const spis = { inbound: integer, outbound: integer };
 const reason = { reason: z.string() };
+const end = { end: z.enum(['ours', 'peer', 'dead']) };
 
 const eventSchema = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('peer-up'), ...subject }),
-  z.object({ kind: z.literal('peer-down'), ...subject, ...reason }),
+  z.object({ kind: z.literal('peer-down'), ...subject, ...end, ...reason }),
   z.object({ kind: z.literal('peer-rekeyed'), ...subject }),
   z.object({ kind: z.literal('peer-moved'), ...subject, endpoint: endpointSchema }),
   z.object({ kind: z.literal('child-up'), ...subject, ...spis }),
   z.object({ kind: z.literal('child-rekeyed'), ...subject, ...spis }),
-  z.object({ kind: z.literal('child-down'), ...subject, inbound: integer, ...reason }),
+  z.object({
+    kind: z.literal('child-down'),
+    ...subject,
+    inbound: integer,
+    ...end,
+    ...reason,
+  }),
   z.object({
     kind: z.literal('command-done'),
     ...subject,
