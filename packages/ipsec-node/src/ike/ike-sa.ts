@@ -708,6 +708,7 @@ export class IkeSa {
   private dropReassembly(): void {
     if (this.reassembly === null) return;
     this.reassembly.timer.cancel();
+    this.reassembly.parts.clear();
     this.host.reserveFragmentBytes(-this.reassembly.bytes);
     this.reassembly = null;
   }

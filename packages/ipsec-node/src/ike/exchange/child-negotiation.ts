@@ -182,12 +182,16 @@ export function chooseChild(
   // The peer is the initiator of this exchange: TSi is its side.
   const said = { local: asked.tsr.selectors, remote: asked.tsi.selectors };
   const moved = asked.wantsTransport ? transportSelectors(said, sa.endpoint, sa.nat) : null;
-  const fits = children.flatMap((terms) => {
-    const { local, remote } = terms.mode === 'transport' && moved !== null ? moved : said;
-    const first = { present: hasPacketSelectors(local, remote) };
-    const narrowed = narrow(terms.selector, local, remote, first);
-    return narrowed === null ? [] : [{ terms, narrowed }];
-  });
+  const fitsOf = (holdsPacket: boolean): readonly { terms: ChildTerms; narrowed: Narrowed }[] =>
+    children.flatMap((terms) => {
+      const { local, remote } = terms.mode === 'transport' && moved !== null ? moved : said;
+      const first = { present: holdsPacket && hasPacketSelectors(local, remote) };
+      const narrowed = narrow(terms.selector, local, remote, first);
+      return narrowed === null ? [] : [{ terms, narrowed }];
+    });
+  // RFC 7296 section 2.9: the packet that asks is served where a policy has it whole.
+  const whole = fitsOf(true);
+  const fits = whole.length > 0 ? whole : fitsOf(false);
   if (fits.length === 0) {
     const [closest] = children;
     tellRefused(
