@@ -12,4 +12,5 @@ mod host;
 mod ike_crypto;
 mod job;
 mod packet;
+mod path_validation;
 mod types;
