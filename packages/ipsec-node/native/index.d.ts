@@ -232,6 +232,31 @@ export interface NativePacket {
   icmpCode: number
 }
 
+/** The path, leaf first and without the anchor; or why there is none. */
+export interface NativePathReply {
+  path: Array<Uint8Array>
+  anchorIndex: number
+  /** One of the words below; null: the path is good. */
+  refused?: string
+  /** Seconds since 1970, where the reason has a time. */
+  atSeconds?: number
+  detail: string
+}
+
+/** What is validated, against what. All certificates and CRLs are DER. */
+export interface NativePathRequest {
+  /** Leaf first. */
+  certificates: Array<Uint8Array>
+  anchors: Array<Uint8Array>
+  crls: Array<Uint8Array>
+  /** Every certificate must be known to be good; else none may be known to be revoked. */
+  knownGood: boolean
+  /** Seconds since 1970. */
+  timeSeconds: number
+  /** The leaf is for signing OCSP answers; else for IKE. */
+  ocspSigning: boolean
+}
+
 /** A reply without content. */
 export interface NativeReply {
   error?: NativeError
@@ -313,3 +338,6 @@ export declare function removeGuard(owner: string, interface: string): Promise<N
 
 /** Sets a link up with an MTU. */
 export declare function setLinkUp(name: string, mtu: number): NativeReply
+
+/** Validates a path (RFC 5280 section 6). */
+export declare function validatePath(request: NativePathRequest): NativePathReply

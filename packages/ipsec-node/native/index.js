@@ -773,7 +773,7 @@ if (
   }
 }
 
-const { NativeGateway, NativeInboundSa, NativeOutboundSa, NativePacketSocket, NativeReplayWindow, NativeSpd, addAddress, addRoute, aesCmac, aesXcbc, createVeth, dropReasonNames, guardOwners, installGuard, mlKemDecapsulate, mlKemEncapsulate, mlKemEncapsulationKey, probeHost, removeGuard, setLinkUp } = nativeBinding
+const { NativeGateway, NativeInboundSa, NativeOutboundSa, NativePacketSocket, NativeReplayWindow, NativeSpd, addAddress, addRoute, aesCmac, aesXcbc, createVeth, dropReasonNames, guardOwners, installGuard, mlKemDecapsulate, mlKemEncapsulate, mlKemEncapsulationKey, probeHost, removeGuard, setLinkUp, validatePath } = nativeBinding
 export { NativeGateway }
 export { NativeInboundSa }
 export { NativeOutboundSa }
@@ -794,4 +794,5 @@ export { mlKemEncapsulationKey }
 export { probeHost }
 export { removeGuard }
 export { setLinkUp }
+export { validatePath }
 export const __napiBindingTarget = __napiLoadedBindingTarget
