@@ -22,7 +22,8 @@ import type { Selector } from '../spd/selector.js';
 import type { ChildSnapshot } from './action.js';
 import { concatBytes } from './bytes.js';
 import { deriveChildKeys } from './crypto/key-schedule.js';
-import type { IkeSa, IkeSaEnd } from './ike-sa.js';
+import type { IkeSa } from './ike-sa.js';
+import type { IkeSaEnd } from './ike-host.js';
 import type { TrafficSelector } from './payload/payload.js';
 import type { TimerHandle } from './timer-queue.js';
 

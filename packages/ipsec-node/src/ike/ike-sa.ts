@@ -17,19 +17,11 @@
 import type { Milliseconds } from '../clock.js';
 import { IpsecError } from '../errors.js';
 import type { Identity } from '../pad/identity.js';
-import type { Pad } from '../pad/pad.js';
 import type { PadEntry } from '../pad/pad-entry.js';
 import type { Proposal } from '../sad/proposal.js';
-import type {
-  Effect,
-  EffectResult,
-  IkeAction,
-  IkeEvent,
-  IkeSubject,
-  SaEndpoint,
-} from './action.js';
+import type { Effect, EffectResult, IkeEvent, IkeSubject, SaEndpoint } from './action.js';
 import type { ChildSa } from './child-sa.js';
-import { type IkeKeys, type IkeSuite, intAuthStep, wipeKeys } from './crypto/key-schedule.js';
+import { type IkeKeys, type IkeSuite, wipeKeys } from './crypto/key-schedule.js';
 import {
   ExchangeRefused,
   type Exchange,
@@ -37,11 +29,9 @@ import {
   type Step,
   type StepResult,
 } from './exchange/step.js';
-import { Reassembly } from './fragmentation.js';
-import type { IkeLimits } from './limits.js';
 import { isSameBytes } from './bytes.js';
 import { NOTIFY } from './notify.js';
-import { encodeEncryptedHead, encodePayloads, parsePayloads } from './payload/codec.js';
+import { encodePayloads } from './payload/codec.js';
 import {
   EXCHANGE_NUMBERS,
   type ExchangeName,
@@ -49,63 +39,11 @@ import {
   type Payload,
   type ReceivedMessage,
 } from './payload/payload.js';
-import { openBody, sealMessage } from './sealing.js';
-import type { TimerHandle, TimerQueue } from './timer-queue.js';
-
-/** What an IKE SA asks of the endpoint that it belongs to. */
-export interface IkeHost {
-  readonly now: Milliseconds;
-  readonly limits: IkeLimits;
-  readonly timers: TimerQueue;
-  readonly pad: Pad;
-  /** UDP ports of IKE, and of IKE with ESP behind a NAT: 500 and 4500. */
-  readonly ports: { readonly ike: number; readonly nat: number };
-  random(length: number): Uint8Array;
-  emit(action: IkeAction): void;
-  /** Asks for work; `resume` is called with its outcome, never at once. */
-  begin(effect: Effect, resume: (result: EffectResult) => void): void;
-  nextNumber(): number;
-  /** An inbound SPI that no SA uses (RFC 4303 section 2.1). */
-  allocateSpi(): number;
-  releaseSpi(spi: number): void;
-  allocateIkeSpi(): bigint;
-  /** Makes an IKE SA findable by its SPI. */
-  adopt(sa: IkeSa): void;
-  /** Whatever is learned of the peer's path from a message that is authentic. */
-  followPath(sa: IkeSa, message: ReceivedMessage): void;
-  /** The IKE SA is gone. `end` decides what becomes of its peer. */
-  release(sa: IkeSa, end: IkeSaEnd): void;
-  /** Makes a child findable by its inbound SPI; null: it is gone. */
-  indexChild(spi: number, child: ChildSa | null): void;
-  /** A child has come up, in place of another where `predecessor` is one. */
-  childUp(child: ChildSa, predecessor: ChildSa | null): void;
-  /** A child ended that nobody here asked to end. */
-  childEnded(sa: IkeSa, child: ChildSa): void;
-  /** `successor` has taken the place of an IKE SA: it is to be rekeyed in its time. */
-  ikeRekeyed(successor: IkeSa): void;
-  /** Bytes that wait in reassembly changed by this much; false: there is no room. */
-  reserveFragmentBytes(change: number): boolean;
-}
-
-/** Why an IKE SA is gone. */
-export type IkeSaEnd =
-  /** By command, by our reload, or replaced by a rekey. */
-  | 'ours'
-  /** The peer deleted it. */
-  | 'peer'
-  /** No answer, or it came to nothing. */
-  | 'dead';
-
-/** What the two found out about each other in IKE_SA_INIT. */
-export interface PeerAbilities {
-  fragmentation: boolean;
-  hashes: readonly number[];
-  intermediate: boolean;
-  ppk: boolean;
-  mobike: boolean;
-  /** Vendor IDs, hexadecimal, bounded: for people. */
-  vendorIds: readonly string[];
-}
+import { sealMessage } from './sealing.js';
+import type { TimerHandle } from './timer-queue.js';
+import { MessageReader } from './message-reader.js';
+import type { Followup, IkeHost, IkeRekey, IkeSaEnd, PeerAbilities } from './ike-host.js';
+import { exchangeName, notifyPayload } from './names.js';
 
 interface PendingRequest {
   readonly messageId: number;
@@ -186,13 +124,7 @@ export class IkeSa {
   private readonly advancing = new Set<Exchange<unknown>>();
   private wrongMessages = 0;
   private ivCounter = 0n;
-  private reassembly: {
-    readonly id: number;
-    readonly isResponse: boolean;
-    readonly parts: Reassembly;
-    bytes: number;
-    timer: TimerHandle;
-  } | null = null;
+  private readonly reader: MessageReader;
 
   constructor(
     readonly host: IkeHost,
@@ -206,6 +138,7 @@ export class IkeSa {
     this.endpoint = endpoint;
     this.messagePath = endpoint;
     this.requestPath = endpoint;
+    this.reader = new MessageReader(this);
     this.createdAt = host.now;
     this.lastHeardAt = host.now;
     this.lastSentAt = host.now;
@@ -473,7 +406,7 @@ export class IkeSa {
       return;
     }
     if (messageId !== this.expectedRequestId || this.answering !== null) return;
-    const opened = this.open(message);
+    const opened = this.reader.open(message);
     if (opened === null) return;
     this.host.followPath(this, message);
     this.lastHeardAt = this.host.now;
@@ -568,7 +501,7 @@ export class IkeSa {
     const pending = this.pending;
     if (pending === null || message.header.messageId !== pending.messageId) return;
     if (message.header.exchange !== EXCHANGE_NUMBERS[pending.exchange]) return;
-    const opened = this.open(message);
+    const opened = this.reader.open(message);
     if (opened === null) return;
     this.lastHeardAt = this.host.now;
     if (!opened.ok) {
@@ -617,104 +550,8 @@ export class IkeSa {
     return true;
   }
 
-  /** The payloads of a message; null where it is not (yet, or not authentically) one. */
-  private open(message: ReceivedMessage): ReturnType<typeof parsePayloads> | null {
-    if (this.suite === null || this.keys === null) {
-      return message.encrypted === null ? { ok: true, value: message.payloads } : null;
-    }
-    // RFC 7296 section 2: once there are keys, a message in clear says nothing.
-    if (message.encrypted === null) return null;
-    const { cipher } = this.suite;
-    const fromInitiator = !this.isInitiator;
-    const plaintext = openBody(cipher, this.keys, fromInitiator, message);
-    if (plaintext === null) {
-      this.handleWrongMessage();
-      return null;
-    }
-    const { fragment, firstPayload } = message.encrypted;
-    if (fragment === null) return this.parse(message, firstPayload, plaintext);
-    if (!this.abilities.fragmentation) return null;
-    return this.collect(message, fragment, firstPayload, plaintext);
-  }
-
-  private collect(
-    message: ReceivedMessage,
-    fragment: { readonly number: number; readonly total: number },
-    firstPayload: number,
-    plaintext: Uint8Array,
-  ): ReturnType<typeof parsePayloads> | null {
-    const { messageId, isResponse } = message.header;
-    if (this.reassembly?.id !== messageId || this.reassembly.isResponse !== isResponse) {
-      this.dropReassembly();
-      this.reassembly = {
-        id: messageId,
-        isResponse,
-        parts: new Reassembly(),
-        bytes: 0,
-        timer: this.host.timers.add(this.host.now + this.host.limits.fragmentMs, () =>
-          this.dropReassembly(),
-        ),
-      };
-    }
-    const { parts } = this.reassembly;
-    const outcome = parts.add(
-      fragment.number,
-      fragment.total,
-      firstPayload,
-      plaintext,
-      this.host.now,
-    );
-    if (outcome.kind === 'complete') {
-      this.dropReassembly();
-      return this.parse(message, outcome.firstPayload, outcome.bytes);
-    }
-    if (outcome.kind === 'refused') {
-      this.dropReassembly();
-      this.detail(`Fragments were refused: ${outcome.reason}`);
-      return null;
-    }
-    const change = parts.byteLength - this.reassembly.bytes;
-    if (!this.host.reserveFragmentBytes(change)) {
-      this.dropReassembly();
-      this.detail('Fragments were dropped: too many bytes wait in reassembly.');
-      return null;
-    }
-    this.reassembly.bytes += change;
-    return null;
-  }
-
-  private parse(
-    message: ReceivedMessage,
-    first: number,
-    plaintext: Uint8Array,
-  ): ReturnType<typeof parsePayloads> {
-    this.note(message.header, first, plaintext);
-    return parsePayloads(first, plaintext);
-  }
-
-  // RFC 9242 section 3.3.2: both messages of an IKE_INTERMEDIATE exchange go into AUTH, as they
-  // were before they were sealed and cut.
-  private note(header: IkeHeader, first: number, plaintext: Uint8Array): void {
-    if (header.exchange !== EXCHANGE_NUMBERS.IKE_INTERMEDIATE) return;
-    const { suite, keys } = this;
-    if (suite === null || keys === null) return;
-    const sender = header.isInitiator ? 'initiator' : 'responder';
-    const skP = header.isInitiator ? keys.skPi : keys.skPr;
-    const head = encodeEncryptedHead({ ...header }, first, plaintext.length, null);
-    this.transcript ??= { initiator: null, responder: null };
-    this.transcript[sender] = intAuthStep(suite.prf, skP, this.transcript[sender], head, plaintext);
-  }
-
-  private dropReassembly(): void {
-    if (this.reassembly === null) return;
-    this.reassembly.timer.cancel();
-    this.reassembly.parts.clear();
-    this.host.reserveFragmentBytes(-this.reassembly.bytes);
-    this.reassembly = null;
-  }
-
   // RFC 8019 section 4.6: who cannot make one right message in three does not hold a half-open SA.
-  private handleWrongMessage(): void {
+  handleWrongMessage(): void {
     this.wrongMessages += 1;
     if (this.phase === 'connecting' && !this.isInitiator) {
       if (this.wrongMessages >= this.host.limits.wrongMessageMax) {
@@ -742,7 +579,7 @@ export class IkeSa {
   private seal(header: IkeHeader, payloads: readonly Payload[]): readonly Uint8Array[] {
     if (header.exchange === EXCHANGE_NUMBERS.IKE_INTERMEDIATE) {
       const { first, bytes } = encodePayloads(payloads);
-      this.note(header, first, bytes);
+      this.reader.note(header, first, bytes);
     }
     const isClear = header.exchange === EXCHANGE_NUMBERS.IKE_SA_INIT;
     return sealMessage(header, payloads, {
@@ -822,7 +659,7 @@ export class IkeSa {
     this.pending = null;
     for (const timer of this.timers.values()) timer.cancel();
     this.timers.clear();
-    this.dropReassembly();
+    this.reader.dropReassembly();
     for (const child of this.children.splice(0)) child.end(end, reason, false);
     if (this.keys !== null) wipeKeys(this.keys);
     this.keys = null;
@@ -840,36 +677,6 @@ export class IkeSa {
     current?.turn.done(reason);
     for (const turn of waiting) turn.done(reason);
   }
-}
-
-/** One rekey of an IKE SA: its nonces, and the IKE SA that it made. */
-export interface IkeRekey {
-  readonly nonces: readonly Uint8Array[];
-  readonly successor: IkeSa | null;
-}
-
-/** A CREATE_CHILD_SA that goes on in IKE_FOLLOWUP_KE exchanges (RFC 9370 section 2.2.4). */
-export interface Followup {
-  /** The ADDITIONAL_KEY_EXCHANGE data that names it. */
-  readonly link: Uint8Array;
-  next(payloads: readonly Payload[]): Exchange<Reply>;
-}
-
-/** The name of a known exchange type. */
-export function exchangeName(exchange: number): ExchangeName | null {
-  for (const [name, number] of Object.entries(EXCHANGE_NUMBERS)) {
-    if (number === exchange && isExchangeName(name)) return name;
-  }
-  return null;
-}
-
-function isExchangeName(name: string): name is ExchangeName {
-  return Object.hasOwn(EXCHANGE_NUMBERS, name);
-}
-
-/** A notification without an SPI. */
-export function notifyPayload(notify: number, data: Uint8Array = new Uint8Array(0)): Payload {
-  return { type: 'notify', protocolId: 0, spi: new Uint8Array(0), notify, data };
 }
 
 // RFC 7296 section 2.21.3: after INVALID_SYNTAX the IKE SA is gone; an unknown critical payload

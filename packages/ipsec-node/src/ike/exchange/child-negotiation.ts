@@ -10,7 +10,8 @@ import type { Selector } from '../../spd/selector.js';
 import type { Difference } from '../action.js';
 import { spiBytes, spiOf } from '../bytes.js';
 import { type ChildAgreement, suiteOf } from '../child-sa.js';
-import { type IkeSa, notifyPayload } from '../ike-sa.js';
+import type { IkeSa } from '../ike-sa.js';
+import { notifyPayload } from '../names.js';
 import { formatNotify, NOTIFY } from '../notify.js';
 import type { Payload, PayloadOf, TrafficSelector } from '../payload/payload.js';
 import {

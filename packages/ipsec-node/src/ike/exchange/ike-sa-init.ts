@@ -19,7 +19,8 @@ import {
 } from '../../sad/transform.js';
 import { isSameBytes } from '../bytes.js';
 import { deriveIkeKeys, deriveNextIkeKeys, ikeSuiteOf } from '../crypto/key-schedule.js';
-import { type IkeSa, notifyPayload } from '../ike-sa.js';
+import type { IkeSa } from '../ike-sa.js';
+import { notifyPayload } from '../names.js';
 import { natDetectionHash } from '../nat-detection.js';
 import { formatNotify, NOTIFY } from '../notify.js';
 import type { Payload } from '../payload/payload.js';

@@ -8,7 +8,8 @@
  */
 import { spiBytes, spiOf } from '../bytes.js';
 import type { ChildSa } from '../child-sa.js';
-import { type IkeSa, notifyPayload } from '../ike-sa.js';
+import type { IkeSa } from '../ike-sa.js';
+import { notifyPayload } from '../names.js';
 import { NOTIFY } from '../notify.js';
 import type { Payload } from '../payload/payload.js';
 import { switchOutbound } from './child-life.js';

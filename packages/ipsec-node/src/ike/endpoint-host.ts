@@ -1,0 +1,504 @@
+/**
+ * The tables of an endpoint: IKE SAs by SPI, children by SPI, half-open peers; which IKE SA a datagram
+ * is for and which exchange answers a request; what follows when an IKE SA comes up or goes.
+ */
+import type { Milliseconds } from '../clock.js';
+import { InternalError } from '../errors.js';
+import { formatIdentity } from '../pad/identity-text.js';
+import type { Pad } from '../pad/pad.js';
+import type { PadEntry } from '../pad/pad-entry.js';
+import { formatProposal } from '../sad/proposal.js';
+import { SPI_MIN } from '../sad/spi.js';
+import type { Effect, EffectResult, IkeAction, IkeDatagram } from './action.js';
+import { Admissions } from './admission.js';
+import type { ChildSa } from './child-sa.js';
+import { respondCreateChild, respondFollowup } from './exchange/create-child-sa.js';
+import { type AuthOutcome, respondAuth } from './exchange/ike-auth.js';
+import { type InitTranscript, respondIntermediate } from './exchange/ike-sa-init.js';
+import { moveChildren, respondInformational, updateAddresses } from './exchange/informational.js';
+import { rekeysIkeSa, respondRekeyIkeSa } from './exchange/rekey-ike-sa.js';
+import { ExchangeRefused, type Exchange, type Reply } from './exchange/step.js';
+import { IkeSa } from './ike-sa.js';
+import type { IkeHost, IkeSaEnd } from './ike-host.js';
+import { exchangeName, notifyPayload } from './names.js';
+import { Life } from './life.js';
+import { IKE_LIMITS, type IkeLimits } from './limits.js';
+import { NOTIFY } from './notify.js';
+import { encodeMessage, parseDatagram } from './payload/codec.js';
+import {
+  EXCHANGE_NUMBERS,
+  type IkeHeader,
+  type Payload,
+  type ReceivedMessage,
+} from './payload/payload.js';
+import { type TimerHandle, TimerQueue } from './timer-queue.js';
+import type { IkeEndpointOptions, PeerPath } from './endpoint.js';
+import { InitResponder } from './init-responder.js';
+import { pathOf } from './path.js';
+import { Initiator } from './initiator.js';
+
+/** A responder's IKE SA before the peer has proved who it is. */
+export interface HalfOpen {
+  readonly candidates: readonly PadEntry[];
+  transcript: InitTranscript | null;
+  /** Additional key exchanges that are still to be done, in order. */
+  methods: readonly number[];
+  readonly timer: TimerHandle;
+}
+
+/** What an {@link IkeSa} asks of its endpoint, and what the endpoint's methods stand on. */
+export class EndpointHost implements IkeHost {
+  now: Milliseconds = 0;
+  pad: Pad;
+  readonly ports: { readonly ike: number; readonly nat: number };
+  readonly limits: IkeLimits;
+  readonly timers = new TimerQueue();
+  readonly admissions: Admissions;
+  readonly life: Life;
+  readonly initiator = new Initiator(this);
+  isClosing = false;
+  private readonly initResponder = new InitResponder(this);
+
+  readonly options: IkeEndpointOptions;
+  private actions: IkeAction[] = [];
+  private depth = 0;
+  private numbers = 0;
+  private fragmentBytes = 0;
+  private readonly waiting = new Map<number, (result: EffectResult) => void>();
+  private readonly bySpi = new Map<bigint, IkeSa>();
+  private readonly numbered = new Map<number, IkeSa>();
+  readonly halfOpen = new Map<IkeSa, HalfOpen>();
+  /** IKE SAs that a first message made, by who sent it. */
+  readonly initiated = new Map<string, IkeSa>();
+  private readonly spis = new Set<number>();
+  private readonly children = new Map<number, ChildSa>();
+  private readonly movedAt = new WeakMap<IkeSa, Milliseconds>();
+
+  constructor(options: IkeEndpointOptions) {
+    this.options = options;
+    this.pad = options.pad;
+    this.ports = options.ports;
+    this.limits = { ...IKE_LIMITS, ...options.limits };
+    this.admissions = new Admissions(this.limits, options.random);
+    this.life = new Life((child) => this.renew(child));
+  }
+
+  // ---------------------------------------------------------------- inputs and outputs
+
+  run(now: Milliseconds, input: () => void): readonly IkeAction[] {
+    if (this.depth > 0) {
+      throw new InternalError('IPSEC_ERR_INTERNAL', 'An input came while another was handled.');
+    }
+    // RFC 4301 has no clock that goes back; a machine's may.
+    this.now = Math.max(this.now, now);
+    this.depth += 1;
+    try {
+      input();
+    } finally {
+      this.depth -= 1;
+    }
+    const { actions } = this;
+    this.actions = [];
+    return actions;
+  }
+
+  emit(action: IkeAction): void {
+    this.actions.push(action);
+  }
+
+  begin(effect: Effect, resume: (result: EffectResult) => void): void {
+    const id = this.nextNumber();
+    this.waiting.set(id, resume);
+    this.emit({ kind: 'effect', id, effect });
+  }
+
+  resume(id: number, result: EffectResult): void {
+    const resume = this.waiting.get(id);
+    this.waiting.delete(id);
+    resume?.(result);
+  }
+
+  nextNumber(): number {
+    this.numbers += 1;
+    return this.numbers;
+  }
+
+  random(length: number): Uint8Array {
+    return this.options.random(length);
+  }
+
+  doneOf(command: number | null): (refused: string | null) => void {
+    return (refused) => {
+      if (command === null) return;
+      this.emit({
+        kind: 'event',
+        event: {
+          kind: 'command-done',
+          command,
+          refused,
+          ikeSa: 0,
+          peer: null,
+          child: null,
+          remote: '',
+        },
+      });
+    };
+  }
+
+  // ---------------------------------------------------------------- tables
+
+  get count(): number {
+    return this.numbered.size;
+  }
+
+  all(): readonly IkeSa[] {
+    return [...this.numbered.values()];
+  }
+
+  byNumber(id: number): IkeSa | null {
+    return this.numbered.get(id) ?? null;
+  }
+
+  childByNumber(id: number): ChildSa | null {
+    for (const child of this.children.values()) if (child.id === id) return child;
+    return null;
+  }
+
+  childBySpi(spi: number): ChildSa | null {
+    return this.children.get(spi) ?? null;
+  }
+
+  indexChild(spi: number, child: ChildSa | null): void {
+    if (child === null) this.children.delete(spi);
+    else this.children.set(spi, child);
+  }
+
+  allocateSpi(): number {
+    for (;;) {
+      const bytes = this.random(4);
+      const spi = new DataView(bytes.buffer, bytes.byteOffset, 4).getUint32(0);
+      if (spi < SPI_MIN || this.spis.has(spi)) continue;
+      this.spis.add(spi);
+      return spi;
+    }
+  }
+
+  releaseSpi(spi: number): void {
+    this.spis.delete(spi);
+  }
+
+  allocateIkeSpi(): bigint {
+    for (;;) {
+      const bytes = this.random(8);
+      const spi = new DataView(bytes.buffer, bytes.byteOffset, 8).getBigUint64(0);
+      if (spi !== 0n && !this.bySpi.has(spi)) return spi;
+    }
+  }
+
+  adopt(sa: IkeSa): void {
+    this.bySpi.set(sa.localSpi, sa);
+    this.numbered.set(sa.id, sa);
+  }
+
+  release(sa: IkeSa, _end: IkeSaEnd): void {
+    this.bySpi.delete(sa.localSpi);
+    this.numbered.delete(sa.id);
+    this.endHalfOpen(sa);
+    if (sa.initKey !== null) this.initiated.delete(sa.initKey);
+  }
+
+  private endHalfOpen(sa: IkeSa): void {
+    this.halfOpen.get(sa)?.timer.cancel();
+    this.halfOpen.delete(sa);
+    this.admissions.end(sa);
+  }
+
+  reserveFragmentBytes(change: number): boolean {
+    if (change > 0 && this.fragmentBytes + change > this.limits.fragmentBytesMax) return false;
+    this.fragmentBytes += change;
+    return true;
+  }
+
+  // ---------------------------------------------------------------- datagrams
+
+  receive(datagram: IkeDatagram): void {
+    const parsed = parseDatagram(datagram.payload);
+    if (!parsed.ok) {
+      const { header, notify, data } = parsed.fault;
+      // A response is never answered, and neither is who speaks another protocol (RFC 7296 2.21.1).
+      if (header === null || header.isResponse || notify === null) return;
+      if (notify === NOTIFY.INVALID_SYNTAX && header.spiResponder === 0n) return;
+      this.tellStranger(datagram, header, notify, data);
+      return;
+    }
+    const message = parsed.value;
+    const { header } = message;
+    if (header.exchange === EXCHANGE_NUMBERS.IKE_SA_INIT && !header.isResponse) {
+      this.initResponder.receive(datagram, message);
+      return;
+    }
+    const sa = this.bySpi.get(header.isInitiator ? header.spiResponder : header.spiInitiator);
+    if (sa === undefined) {
+      if (!header.isResponse) {
+        this.tellStranger(datagram, header, NOTIFY.INVALID_IKE_SPI, new Uint8Array(0));
+      }
+      return;
+    }
+    // What we sent ourselves comes back to nobody (RFC 7296 section 3.1: the I flag says who sent).
+    if (sa.isInitiator === header.isInitiator) return;
+    const other = sa.isInitiator ? header.spiResponder : header.spiInitiator;
+    const known = sa.isInitiator ? sa.spiResponder : sa.spiInitiator;
+    if (known !== 0n && other !== known) return;
+    sa.messagePath = pathOf(datagram, sa.endpoint.encapsulation);
+    sa.handleMessage(message, (request, payloads) => this.respondTo(sa, request, payloads));
+  }
+
+  followPath(sa: IkeSa, _message: ReceivedMessage): void {
+    const path = sa.messagePath;
+    sa.requestPath = path;
+    if (sa.phase === 'connecting') {
+      // RFC 7296 section 2.23: the initiator goes over to port 4500, and the responder follows.
+      if (!sa.isInitiator) sa.endpoint = { ...path, encapsulation: sa.endpoint.encapsulation };
+      return;
+    }
+    const { endpoint } = sa;
+    if (path.remote !== endpoint.remote || path.remotePort !== endpoint.remotePort) {
+      this.moveRemote(sa, path.remote, path.remotePort);
+    }
+  }
+
+  private tellStranger(
+    datagram: IkeDatagram,
+    header: IkeHeader,
+    notify: number,
+    data: Uint8Array,
+  ): void {
+    if (!this.admissions.mayTell(datagram.remote, this.now)) return;
+    const answer: IkeHeader = {
+      ...header,
+      majorVersion: 2,
+      minorVersion: 0,
+      isResponse: true,
+      isInitiator: !header.isInitiator,
+      isHigherVersion: false,
+    };
+    this.reply(datagram, answer, [notifyPayload(notify, data)]);
+  }
+
+  /** One unprotected answer. */
+  reply(datagram: IkeDatagram, header: IkeHeader, payloads: readonly Payload[]): void {
+    const { local, localPort, remote, remotePort } = datagram;
+    const payload = encodeMessage(header, payloads);
+    this.emit({ kind: 'send', datagram: { local, localPort, remote, remotePort, payload } });
+  }
+  // ---------------------------------------------------------------- requests
+
+  /** The exchange that answers a request; null: it has no place here and is dropped. */
+  private respondTo(
+    sa: IkeSa,
+    request: ReceivedMessage,
+    payloads: readonly Payload[],
+  ): Exchange<Reply> | null {
+    const name = exchangeName(request.header.exchange);
+    const half = this.halfOpen.get(sa);
+    // Before the peer has proved who it is there are these two exchanges, and nothing else.
+    if (sa.phase === 'connecting') {
+      if (half?.transcript == null) return null;
+      const [method, ...rest] = half.methods;
+      if (name === 'IKE_INTERMEDIATE' && method !== undefined) {
+        half.methods = rest;
+        return respondIntermediate(sa, payloads, half.transcript, method);
+      }
+      if (name === 'IKE_AUTH' && method === undefined) {
+        return respondAuth(sa, half.candidates, half.transcript, payloads, (outcome) =>
+          this.establish(sa, outcome),
+        );
+      }
+      return null;
+    }
+    switch (name) {
+      case 'INFORMATIONAL':
+        return respondInformational(sa, payloads);
+      case 'CREATE_CHILD_SA':
+        return this.respondCreate(sa, payloads);
+      case 'IKE_FOLLOWUP_KE':
+        return respondFollowup(sa, payloads);
+      default:
+        return null;
+    }
+  }
+
+  private respondCreate(sa: IkeSa, payloads: readonly Payload[]): Exchange<Reply> {
+    const isRekey = rekeysIkeSa(payloads);
+    // RFC 7296 section 2.25.2: an IKE SA on its way out takes no more; while we rekey it, it takes
+    // the peer's rekey of it but no child.
+    if (sa.phase !== 'established' || (sa.ownRekey !== null && !isRekey) || this.isClosing) {
+      return refuse('the IKE SA is being rekeyed or closed', NOTIFY.TEMPORARY_FAILURE);
+    }
+    if (sa.peerRekey !== null || (isRekey && (sa.isBusyWithChildren || sa.followup !== null))) {
+      return refuse('the IKE SA or a child of it is being changed', NOTIFY.TEMPORARY_FAILURE);
+    }
+    return isRekey ? respondRekeyIkeSa(sa, payloads) : respondCreateChild(sa, payloads);
+  }
+
+  // ---------------------------------------------------------------- up, and down
+
+  /** IKE_AUTH is done: the IKE SA is up. */
+  establish(sa: IkeSa, outcome: AuthOutcome): void {
+    if (!sa.isOpen) return;
+    this.endHalfOpen(sa);
+    sa.phase = 'established';
+    sa.establishedAt = this.now;
+    sa.event({ ...sa.subject(), kind: 'peer-up' });
+    this.revealKeys(sa);
+    this.settleUniqueness(sa, outcome.initialContact);
+    this.life.watchIkeSa(sa);
+    if (outcome.child !== null) this.life.watchChild(outcome.child, null);
+  }
+
+  // RFC 7296 section 2.4: what else there is of this peer is left over from before it restarted, or
+  // is replaced, as its entry says. It is the responder's to say so: two that end each other's would
+  // end both.
+  private settleUniqueness(sa: IkeSa, initialContact: boolean): void {
+    const { peer, remoteIdentity } = sa;
+    if (peer === null || remoteIdentity === null) return;
+    const name = formatIdentity(remoteIdentity);
+    const others = this.all().filter(
+      (other) =>
+        other !== sa &&
+        other.phase === 'established' &&
+        other.peer?.name === peer.name &&
+        other.remoteIdentity !== null &&
+        formatIdentity(other.remoteIdentity) === name,
+    );
+    for (const other of others) {
+      if (initialContact) {
+        other.close('ours', 'the peer has started anew');
+      } else if (peer.unique === 'no') {
+        continue;
+      } else if (isCrossing(sa, other)) {
+        // Both sides began at once, and each knows all four SPIs: the same IKE SA goes on both.
+        const gone = sa.spiInitiator > other.spiInitiator ? sa : other;
+        if (gone.isInitiator) {
+          this.life.endIkeSa(gone, 'both sides connected at the same moment', 'ours');
+        }
+      } else if (!sa.isInitiator && peer.unique === 'replace') {
+        this.life.endIkeSa(other, 'replaced by a newer IKE SA of the same peer', 'ours');
+      } else if (!sa.isInitiator) {
+        this.life.endIkeSa(sa, 'another IKE SA of the same peer is kept', 'ours');
+        return;
+      }
+    }
+  }
+
+  childUp(child: ChildSa, predecessor: ChildSa | null): void {
+    this.life.watchChild(child, predecessor);
+  }
+
+  childEnded(): void {
+    // Whoever drives the machine knows by the event `child-down`, and decides.
+  }
+
+  ikeRekeyed(successor: IkeSa): void {
+    this.revealKeys(successor);
+    this.life.watchIkeSa(successor);
+  }
+
+  private renew(child: ChildSa): void {
+    const { ike, terms } = child;
+    this.initiator.enqueueChild(
+      ike,
+      { terms, selector: terms.selector, packet: null, agreed: null },
+      () => undefined,
+    );
+  }
+
+  private revealKeys(sa: IkeSa): void {
+    const { keys, proposal } = sa;
+    if (this.options.revealKeys !== true || keys === null || proposal === null) return;
+    const { encryption = '', integrity = '' } = Object.fromEntries(
+      proposal.transforms.map((transform) => [
+        transform.type,
+        formatProposal({ protocol: 'ike', transforms: [transform] }),
+      ]),
+    );
+    sa.event({
+      ...sa.subject(),
+      kind: 'keys',
+      keys: {
+        spiInitiator: sa.spiInitiator,
+        spiResponder: sa.spiResponder,
+        encryption,
+        integrity,
+        skEi: Uint8Array.from(keys.skEi),
+        skEr: Uint8Array.from(keys.skEr),
+        skAi: Uint8Array.from(keys.skAi),
+        skAr: Uint8Array.from(keys.skAr),
+      },
+    });
+  }
+  firstUse(spi: number): void {
+    const child = this.childBySpi(spi);
+    const held = child?.takeHeld() ?? null;
+    if (child === null || held === null) return;
+    this.begin({ kind: 'install', sas: [held] }, (result) => {
+      if (result.kind !== 'install' || result.refused === null) return;
+      child.ike.detail(`The SA that sends could not be installed: ${result.refused}`);
+    });
+  }
+
+  // RFC 7296 section 2.23: only a peer behind a NAT moves without saying so, and only where MOBIKE
+  // is not there to say it.
+  moveRemote(sa: IkeSa, remote: string, remotePort: number): void {
+    if (sa.phase !== 'established' || !sa.nat.remote || sa.abilities.mobike) return;
+    if (sa.endpoint.remote === remote && sa.endpoint.remotePort === remotePort) return;
+    const last = this.movedAt.get(sa) ?? -Infinity;
+    if (this.now - last < this.limits.mappingIntervalMs) return;
+    this.movedAt.set(sa, this.now);
+    sa.endpoint = { ...sa.endpoint, remote, remotePort };
+    moveChildren(sa);
+  }
+
+  moveLocal(sa: IkeSa, path: PeerPath): void {
+    if (!sa.abilities.mobike) {
+      this.life.endIkeSa(sa, 'our address changed, and the peer knows no MOBIKE', 'dead');
+      return;
+    }
+    const { ports } = this;
+    sa.endpoint = {
+      ...path,
+      localPort: ports.nat,
+      remotePort: sa.endpoint.remotePort === ports.ike ? ports.nat : sa.endpoint.remotePort,
+      encapsulation: sa.endpoint.encapsulation,
+    };
+    // A request that is under way goes on from the new address (RFC 4555 section 3.5).
+    sa.retransmitNow();
+    const forced = sa.peer?.encapsulation === 'forced';
+    sa.enqueue('update addresses', (current) => updateAddresses(current, forced));
+  }
+
+  replacePad(pad: Pad): void {
+    this.pad = pad;
+    for (const sa of this.all()) {
+      const entry = pad.entries.find(({ name }) => name === sa.peer?.name);
+      if (entry !== undefined && sa.peer !== null) sa.peer = entry;
+    }
+  }
+
+  tellLast(sa: IkeSa): void {
+    if (sa.phase === 'established') {
+      sa.sendLast([{ type: 'delete', protocolId: 1, spis: [] }]);
+    }
+  }
+}
+
+function* refuse(reason: string, notify: number): Exchange<Reply> {
+  throw new ExchangeRefused(reason, notify);
+}
+
+/** Whether two IKE SAs of one peer were begun from both sides at about the same time. */
+function isCrossing(a: IkeSa, b: IkeSa): boolean {
+  return a.isInitiator !== b.isInitiator && Math.abs(a.createdAt - b.createdAt) < CROSSING_MS;
+}
+
+const CROSSING_MS: Milliseconds = 10_000;
