@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { type Evaluation, evaluate } from './evaluation.js';
 import { benchGateways, type GatewayResult, missingPrograms } from './gateway/gateway-bench.js';
 import { Lab } from './gateway/lab.js';
+import { benchIke, type IkeResult, ikeReport } from './ike/ike-bench.js';
 import { cpuSlug, describeMachine, type Machine } from './machine.js';
 import { type BenchOptions, parseOptions, UsageFault, usage } from './options.js';
 import { benchPackets, type PacketResult } from './packet/packet-bench.js';
@@ -19,6 +20,7 @@ interface Result {
   readonly machine: Machine;
   readonly gateway: (GatewayResult & Evaluation) | null;
   readonly packet: PacketResult | null;
+  readonly ike: IkeResult | null;
 }
 
 /** The whole command. Returns its exit code: 0, 1 for a failure, 2 for bad usage. */
@@ -69,6 +71,7 @@ async function bench(root: string, options: BenchOptions, signal: AbortSignal): 
   const gateway = options.parts.includes('gateway')
     ? await runGateways(root, options, signal)
     : null;
+  const ike = options.parts.includes('ike') ? await benchIke(options.quick, progress) : null;
   const evaluation = gateway === null ? null : evaluate(gateway);
   if (packet !== null) {
     print(`\n${packetReport(packet)}`);
@@ -76,6 +79,7 @@ async function bench(root: string, options: BenchOptions, signal: AbortSignal): 
   if (gateway !== null && evaluation !== null) {
     print(`\n${gatewayReport(gateway, evaluation)}`);
   }
+  if (ike !== null) print(`\n${ikeReport(ike)}`);
   // A required ratio that was not measured is not met.
   const met =
     evaluation?.targets.every(
@@ -90,6 +94,7 @@ async function bench(root: string, options: BenchOptions, signal: AbortSignal): 
       machine,
       gateway: gateway === null || evaluation === null ? null : { ...gateway, ...evaluation },
       packet,
+      ike,
     };
     await writeResult(root, result, evaluation);
   }

@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util';
 
 export type Placement = 'forwarded' | 'local';
-export type Part = 'gateway' | 'packet';
+export type Part = 'gateway' | 'packet' | 'ike';
 
 export interface BenchOptions {
   readonly help: boolean;
@@ -31,7 +31,7 @@ export class UsageFault extends Error {}
 export const usage = `npm run bench -- [options]
 
   --quick                  2 rounds of 2 s, one stream, no small packets, short micro-benchmarks
-  --part LIST              gateway,packet (both)
+  --part LIST              gateway,packet (both), ike
   --rounds N               rounds of the gateway bench (5)
   --seconds S              seconds of one measurement (3)
   --only LIST              contenders: none, ours (= ours-udp, ours-esp), libipsec, wireguard-go,
@@ -79,7 +79,7 @@ export function parseOptions(argv: readonly string[]): BenchOptions {
   }
   const quick = values.quick ?? false;
   const parts = list(values.part ?? 'gateway,packet').map((text) =>
-    oneOf('part', text, ['gateway', 'packet'] as const),
+    oneOf('part', text, ['gateway', 'packet', 'ike'] as const),
   );
   const rounds = positiveInteger('rounds', values.rounds ?? (quick ? '2' : '5'), 1000);
   const seconds = positiveInteger('seconds', values.seconds ?? (quick ? '2' : '3'), 3600);
@@ -101,7 +101,8 @@ export function parseOptions(argv: readonly string[]): BenchOptions {
       : positiveInteger('quiet-wait', values['quiet-wait'], 3600);
   const complete =
     !quick &&
-    parts.length === 2 &&
+    parts.includes('gateway') &&
+    parts.includes('packet') &&
     rounds >= 5 &&
     seconds >= 3 &&
     only.length === 0 &&

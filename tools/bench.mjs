@@ -24,12 +24,15 @@ if (!asked.includes('--no-setup') && !informs && existsSync(setup)) {
   step(process.execPath, setup);
 }
 
+// The laboratory of the tests runs from where it was compiled to.
+process.env.IPSEC_NODE_ROOT = root;
 const compiled = join(root, '.cache/bench-js');
 step(
   process.execPath,
   join(root, 'node_modules/typescript/bin/tsc'),
   ...['--project', join(root, 'bench/tsconfig.json'), '--noEmit', 'false'],
-  ...['--allowImportingTsExtensions', 'false', '--outDir', compiled, '--rootDir', 'bench'],
+  ...['--allowImportingTsExtensions', 'false', '--rewriteRelativeImportExtensions'],
+  ...['--outDir', compiled, '--rootDir', root],
 );
 
 // Without root the bench runs as root of a user namespace of its own, where that is allowed.
@@ -53,6 +56,6 @@ if (wrapped) {
   }
   child.on('exit', (code) => process.exit(code ?? 1));
 } else {
-  const { main } = await import(pathToFileURL(join(compiled, 'main.js')).href);
+  const { main } = await import(pathToFileURL(join(compiled, 'bench/main.js')).href);
   process.exitCode = await main(root, args);
 }
