@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import {
+  CBC_SUITES,
   decapsulatedEcn,
   decryptEsp,
   demultiplexUdp,
@@ -11,6 +12,8 @@ import {
   type OracleSuite,
   outerPacket,
   Refused,
+  SUITES,
+  sampleKeys,
   sealEsp,
 } from './esp.ts';
 import { ipPacket, parsePacket, PROTOCOL, udpPacket } from './packet.ts';
@@ -100,28 +103,66 @@ describe('ChaCha20-Poly1305, RFC 7634 appendix A', () => {
   });
 });
 
+const HASHES = new Map([
+  ['HMAC-SHA1-96', 'sha1'],
+  ['SHA2-256-128', 'sha256'],
+  ['SHA2-384-192', 'sha384'],
+  ['SHA2-512-256', 'sha512'],
+]);
+
+/** The suite of a row with AES-CBC; undefined for another cipher or an integrity that we lack. */
+function cbcSuite(row: VectorRecord): OracleSuite | undefined {
+  if (row.text('cipher') !== 'AES-CBC') return undefined;
+  const name = `aes${row.hex('enc_key').length * 8}-${HASHES.get(row.text('integrity')) ?? ''}`;
+  return CBC_SUITES.find((suite) => suite === name);
+}
+
+describe('AES-CBC, RFC 3602 section 4', () => {
+  const { vectors } = readVectors('esp-aes-cbc-rfc3602');
+
+  it.each(vectors.map((v) => [v.text('id'), v] as const))('%s', (_id, vector) => {
+    const isEsp = vector.has('esp_packet');
+    const sa: OracleSa = {
+      spi: isEsp ? spiOf(vector) : 0x1234,
+      suite: 'aes128-sha256',
+      key: vector.hex('key'),
+      salt: Buffer.alloc(32, 1),
+      esn: false,
+    };
+    const sequence = isEsp ? BigInt(vector.number('seq')) : 1n;
+    const options = { sequence, iv: vector.hex('iv'), trailer: Buffer.alloc(0) };
+    const sealed = sealEsp(sa, vector.hex('plaintext'), 0, options);
+    const ciphertext = sealed.subarray(24, -16);
+    expect(ciphertext.toString('hex')).toBe(vector.text('ciphertext'));
+    if (isEsp) expect(sealed.subarray(0, -16).toString('hex')).toBe(vector.text('esp_packet'));
+    expect(decryptEsp(sa, sealed, sequence).equals(vector.hex('plaintext'))).toBe(true);
+  });
+});
+
 describe('the scapy matrix', () => {
   const { vectors } = readVectors('esp-ah-scapy-matrix');
   const usable = vectors.filter(
     (v) =>
       v.text('proto') === 'esp' &&
       v.text('mode') === 'tunnel' &&
-      ['AES-GCM', 'CHACHA20-POLY1305'].includes(v.text('cipher')),
+      (['AES-GCM', 'CHACHA20-POLY1305'].includes(v.text('cipher')) || cbcSuite(v) !== undefined),
   );
 
   it('holds enough of our suites', () => {
-    expect(usable.length).toBeGreaterThan(25);
+    expect(usable.filter((v) => cbcSuite(v) === undefined).length).toBeGreaterThan(25);
+    expect(usable.filter((v) => cbcSuite(v) !== undefined).length).toBe(36);
   });
 
   it.each(usable.map((v) => [v.text('id'), v] as const))('%s', (_id, vector) => {
     const material = vector.hex('enc_key');
-    const key = material.subarray(0, -4);
+    const cbc = cbcSuite(vector);
+    const key = cbc === undefined ? material.subarray(0, -4) : material;
     const gcm = vector.text('cipher') === 'AES-GCM';
     const sa: OracleSa = {
       spi: spiOf(vector),
-      suite: gcm ? (gcmSuite(key.length) ?? 'aes128gcm16') : 'chacha20poly1305',
+      suite: cbc ?? (gcm ? (gcmSuite(key.length) ?? 'aes128gcm16') : 'chacha20poly1305'),
       key,
-      salt: material.subarray(-4),
+      salt: cbc === undefined ? material.subarray(-4) : vector.hex('auth_key'),
       esn: vector.flag('esn'),
     };
     const wire = vector.hex('wire_packet');
@@ -249,21 +290,19 @@ describe('framing on UDP 4500, RFC 3948', () => {
 });
 
 describe('both ways through the oracle', () => {
-  const suites: readonly OracleSuite[] = ['aes128gcm16', 'aes256gcm16', 'chacha20poly1305'];
   const tunnels = [
     { source: '192.0.2.1', destination: '192.0.2.2' },
     { source: '2001:db8:f::1', destination: '2001:db8:f::2' },
   ];
 
-  it.each(suites)('%s: inner and outer of each family, TFC, UDP, ESN across 2^32', (suite) => {
+  it.each(SUITES)('%s: inner and outer of each family, TFC, UDP, ESN across 2^32', (suite) => {
     for (const esn of [false, true]) {
       for (const tunnel of tunnels) {
         for (const udp of [undefined, { sourcePort: 4500, destinationPort: 4500 }]) {
           const sa: OracleSa = {
             spi: 0x1234_5678,
             suite,
-            key: Buffer.alloc(suite === 'aes128gcm16' ? 16 : 32, 7),
-            salt: Buffer.from('01020304', 'hex'),
+            ...sampleKeys(suite, 7),
             esn,
           };
           const start = esn ? 2n ** 32n - 3n : 0n;

@@ -5,7 +5,7 @@
  *                      `---- additional data --'      `------------ encrypted --------------'
  */
 
-import { createCipheriv, createDecipheriv, type CipherGCMTypes } from 'node:crypto';
+import { createCipheriv, createDecipheriv, createHmac, type CipherGCMTypes } from 'node:crypto';
 import {
   type Endpoints,
   ipv4Packet,
@@ -20,18 +20,22 @@ import {
 import type { OracleReplayWindow } from './replay-window.ts';
 import { flowOf, type OracleSelector, selectorMatches } from './spd.ts';
 
-export type OracleSuite = 'aes128gcm16' | 'aes256gcm16' | 'chacha20poly1305';
+export const AEADS = ['aes128gcm16', 'aes256gcm16', 'chacha20poly1305'] as const;
+export const CBC_SUITES = (['aes128', 'aes192', 'aes256'] as const).flatMap((cipher) =>
+  (['sha1', 'sha256', 'sha384', 'sha512'] as const).map((hash) => `${cipher}-${hash}` as const),
+);
+export type OracleAead = (typeof AEADS)[number];
+export type OracleSuite = OracleAead | (typeof CBC_SUITES)[number];
+export const SUITES: readonly OracleSuite[] = [...AEADS, ...CBC_SUITES];
 
-const IV_LEN = 8;
-const ICV_LEN = 16;
 const HEADER_LEN = 8;
 
 export interface OracleSa {
   readonly spi: number;
   readonly suite: OracleSuite;
-  /** Without the salt: 16 or 32 octets. */
+  /** The cipher's key alone: 16, 24 or 32 octets. */
   readonly key: Uint8Array;
-  /** 4 octets. */
+  /** What follows it: 4 octets of salt, or the key of the HMAC. */
   readonly salt: Uint8Array;
   readonly esn: boolean;
 }
@@ -78,15 +82,63 @@ interface Cipher {
   readonly keyLen: number;
 }
 
-const CIPHERS: Readonly<Record<OracleSuite, Cipher>> = {
+const CIPHERS: Readonly<Record<OracleAead, Cipher>> = {
   aes128gcm16: { name: 'aes-128-gcm', keyLen: 16 },
   aes256gcm16: { name: 'aes-256-gcm', keyLen: 32 },
   chacha20poly1305: { name: 'chacha20-poly1305', keyLen: 32 },
 };
 
+/** AES-CBC (RFC 3602) with HMAC (RFC 4868, RFC 2404). */
+interface CbcHmac {
+  readonly cipher: string;
+  readonly keyLen: number;
+  readonly hash: string;
+  readonly hashKeyLen: number;
+  readonly icvLen: number;
+}
+
+const HMACS: Readonly<Record<string, readonly [hashKeyLen: number, icvLen: number]>> = {
+  sha1: [20, 12],
+  sha256: [32, 16],
+  sha384: [48, 24],
+  sha512: [64, 32],
+};
+
+function cbcHmac(suite: OracleSuite): CbcHmac | undefined {
+  const match = /^aes(128|192|256)-(sha\d+)$/.exec(suite);
+  if (match === null) return undefined;
+  const [, bits = '', hash = ''] = match;
+  const [hashKeyLen, icvLen] = HMACS[hash] ?? [0, 0];
+  return { cipher: `aes-${bits}-cbc`, keyLen: Number(bits) / 8, hash, hashKeyLen, icvLen };
+}
+
+/** A key for a suite, every octet the same. */
+export function sampleKeys(suite: OracleSuite, octet: number): Pick<OracleSa, 'key' | 'salt'> {
+  const cbc = cbcHmac(suite);
+  const keyLen = cbc?.keyLen ?? (suite === 'aes128gcm16' ? 16 : 32);
+  const salt = cbc === undefined ? Buffer.from('a0b1c2d3', 'hex') : Buffer.alloc(cbc.hashKeyLen, 3);
+  return { key: Buffer.alloc(keyLen, octet), salt };
+}
+
+const ivLenOf = (sa: OracleSa): number => (cbcHmac(sa.suite) === undefined ? 8 : 16);
+const icvLenOf = (sa: OracleSa): number => cbcHmac(sa.suite)?.icvLen ?? 16;
+
+/** Where the payload begins. */
+export const frontLenOf = (sa: OracleSa): number => HEADER_LEN + ivLenOf(sa);
+
+// RFC 4303 section 3.3.2.1: over the packet up to the ICV; section 2.2.1: then the high half.
+function hmacOf(sa: OracleSa, cbc: CbcHmac, covered: Uint8Array, sequence: bigint): Buffer {
+  if (sa.key.length !== cbc.keyLen || sa.salt.length !== cbc.hashKeyLen) {
+    throw new Error(`${sa.suite} wants keys of ${cbc.keyLen} and ${cbc.hashKeyLen} octets`);
+  }
+  const hmac = createHmac(cbc.hash, sa.salt).update(covered);
+  if (sa.esn) hmac.update(octets64(sequence).subarray(0, 4));
+  return hmac.digest().subarray(0, cbc.icvLen);
+}
+
 // One literal type is enough for the compiler: both AEADs have the same calls in node:crypto.
 function cipherName(sa: OracleSa): CipherGCMTypes {
-  const cipher = CIPHERS[sa.suite];
+  const cipher = CIPHERS[AEADS.find((name) => name === sa.suite) ?? 'aes128gcm16'];
   if (sa.key.length !== cipher.keyLen || sa.salt.length !== 4) {
     throw new Error(`${sa.suite} wants a key of ${cipher.keyLen} octets and a salt of 4`);
   }
@@ -110,7 +162,7 @@ function additionalData(sa: OracleSa, sequence: bigint): Buffer {
 
 export interface SealOptions {
   readonly sequence: bigint;
-  /** Default: the sequence number as 8 octets. */
+  /** Default: the sequence number as 8 octets; of a CBC suite, after 8 octets of zero. */
   readonly iv?: Uint8Array;
   /** Octets of TFC padding after the payload (RFC 4303 section 2.7). */
   readonly tfcLen?: number;
@@ -133,17 +185,26 @@ export function sealEsp(
   nextHeader: number,
   options: SealOptions,
 ): Buffer {
-  const iv = options.iv ?? octets64(options.sequence);
+  const cbc = cbcHmac(sa.suite);
+  const number = octets64(options.sequence);
+  const iv = options.iv ?? (cbc === undefined ? number : Buffer.concat([Buffer.alloc(8), number]));
   const body = Buffer.concat([payload, Buffer.alloc(options.tfcLen ?? 0)]);
-  const trailer = options.trailer ?? espTrailer(body.length, nextHeader, options.alignment ?? 4);
-  const cipher = createCipheriv(cipherName(sa), sa.key, Buffer.concat([sa.salt, iv]), {
-    authTagLength: ICV_LEN,
-  });
-  cipher.setAAD(additionalData(sa, options.sequence));
-  const sealed = Buffer.concat([cipher.update(body), cipher.update(trailer), cipher.final()]);
+  const alignment = options.alignment ?? (cbc === undefined ? 4 : 16);
+  const trailer = options.trailer ?? espTrailer(body.length, nextHeader, alignment);
   const header = Buffer.alloc(HEADER_LEN);
   header.writeUInt32BE(sa.spi, 0);
   header.writeUInt32BE(Number(options.sequence % 2n ** 32n), 4);
+  if (cbc !== undefined) {
+    const encryption = createCipheriv(cbc.cipher, sa.key, iv).setAutoPadding(false);
+    const sealed = [encryption.update(body), encryption.update(trailer), encryption.final()];
+    const covered = Buffer.concat([header, iv, ...sealed]);
+    return Buffer.concat([covered, hmacOf(sa, cbc, covered, options.sequence)]);
+  }
+  const cipher = createCipheriv(cipherName(sa), sa.key, Buffer.concat([sa.salt, iv]), {
+    authTagLength: 16,
+  });
+  cipher.setAAD(additionalData(sa, options.sequence));
+  const sealed = Buffer.concat([cipher.update(body), cipher.update(trailer), cipher.final()]);
   return Buffer.concat([header, iv, sealed, cipher.getAuthTag()]);
 }
 
@@ -159,14 +220,24 @@ export interface OpenedEsp {
 /** The plaintext with its trailer still on. Throws Refused 'integrity' when the ICV is wrong. */
 export function decryptEsp(sa: OracleSa, esp: Uint8Array, sequence: bigint): Buffer {
   const packet = Buffer.from(esp);
-  if (packet.length < HEADER_LEN + IV_LEN + ICV_LEN) throw new Refused('short');
-  const iv = packet.subarray(HEADER_LEN, HEADER_LEN + IV_LEN);
+  const [frontLen, icvLen] = [frontLenOf(sa), icvLenOf(sa)];
+  if (packet.length < frontLen + icvLen) throw new Refused('short');
+  const iv = packet.subarray(HEADER_LEN, frontLen);
+  const cbc = cbcHmac(sa.suite);
+  if (cbc !== undefined) {
+    const icv = hmacOf(sa, cbc, packet.subarray(0, -icvLen), sequence);
+    if (!icv.equals(packet.subarray(-icvLen))) throw new Refused('integrity');
+    const sealed = packet.subarray(frontLen, -icvLen);
+    if (sealed.length % 16 !== 0) return Buffer.alloc(0);
+    const decryption = createDecipheriv(cbc.cipher, sa.key, iv).setAutoPadding(false);
+    return Buffer.concat([decryption.update(sealed), decryption.final()]);
+  }
   const decipher = createDecipheriv(cipherName(sa), sa.key, Buffer.concat([sa.salt, iv]), {
-    authTagLength: ICV_LEN,
+    authTagLength: icvLen,
   });
   decipher.setAAD(additionalData(sa, sequence));
-  decipher.setAuthTag(packet.subarray(-ICV_LEN));
-  const plain = decipher.update(packet.subarray(HEADER_LEN + IV_LEN, -ICV_LEN));
+  decipher.setAuthTag(packet.subarray(-icvLen));
+  const plain = decipher.update(packet.subarray(frontLen, -icvLen));
   try {
     return Buffer.concat([plain, decipher.final()]);
   } catch {
@@ -177,7 +248,7 @@ export function decryptEsp(sa: OracleSa, esp: Uint8Array, sequence: bigint): Buf
 /** Decrypts, and takes the trailer off. `sequence` has all 64 bits when the SA uses ESN. */
 export function openEsp(sa: OracleSa, esp: Uint8Array, sequence: bigint): OpenedEsp {
   const plain = decryptEsp(sa, esp, sequence);
-  const iv = Buffer.from(esp).subarray(HEADER_LEN, HEADER_LEN + IV_LEN);
+  const iv = Buffer.from(esp).subarray(HEADER_LEN, frontLenOf(sa));
   if (plain.length < 2) throw new Refused('malformed', 'no room for a trailer');
   const nextHeader = plain.readUInt8(plain.length - 1);
   const padLen = plain.readUInt8(plain.length - 2);
@@ -291,7 +362,7 @@ export class OracleInboundSa {
 
   receive(esp: Uint8Array): Delivered {
     const packet = Buffer.from(esp);
-    if (packet.length < HEADER_LEN + IV_LEN + ICV_LEN) throw new Refused('short');
+    if (packet.length < frontLenOf(this.sa) + icvLenOf(this.sa)) throw new Refused('short');
     if (packet.readUInt32BE(0) !== this.sa.spi) throw new Refused('no-sa');
     const low = packet.readUInt32BE(4);
     const outcome = this.window.receive(low, (sequence) => this.#authenticates(packet, sequence));

@@ -4,10 +4,20 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { describeWith } from '../lab/describe-with.ts';
 import { writePcap } from '../lab/pcap.ts';
 import { recordFolder } from '../lab/registry.ts';
-import { encapsulate, espOf, octets64, openEsp, type OracleSa, type OracleSuite } from './esp.ts';
+import {
+  encapsulate,
+  espOf,
+  frontLenOf,
+  octets64,
+  openEsp,
+  type OracleSa,
+  type OracleSuite,
+  SUITES,
+  sampleKeys,
+} from './esp.ts';
 import { echoRequest, tcpPacket, udpPacket } from './packet.ts';
 import { ScapyOracle } from './scapy.ts';
-import { decryptCapture } from './tshark.ts';
+import { decryptCapture, TSHARK_SUITES } from './tshark.ts';
 
 const ends4 = {
   source: '10.1.0.1',
@@ -25,12 +35,14 @@ const tunnels = [
   { source: '192.0.2.1', destination: '192.0.2.2' },
   { source: '2001:db8:f::1', destination: '2001:db8:f::2' },
 ];
-const suites: readonly OracleSuite[] = ['aes128gcm16', 'aes256gcm16', 'chacha20poly1305'];
 
 function association(suite: OracleSuite, esn: boolean): OracleSa {
-  const key = Buffer.alloc(suite === 'aes128gcm16' ? 16 : 32, 0x5a);
-  return { spi: 0x1000_0001, suite, key, salt: Buffer.from('a0b1c2d3', 'hex'), esn };
+  return { spi: 0x1000_0001, suite, ...sampleKeys(suite, 0x5a), esn };
 }
+
+/** Any IV of the right length. */
+const ivFor = (sa: OracleSa): Buffer =>
+  Buffer.concat([Buffer.alloc(frontLenOf(sa) - 16, 5), octets64(9n)]);
 
 describeWith(['scapy'], 'our oracle and scapy', () => {
   let scapy: ScapyOracle;
@@ -41,13 +53,13 @@ describeWith(['scapy'], 'our oracle and scapy', () => {
     await scapy.close();
   });
 
-  it.each(suites)('%s: each opens what the other seals', async (suite) => {
+  it.each(SUITES)('%s: each opens what the other seals', async (suite) => {
     for (const esn of [false, true]) {
       const sa = association(suite, esn);
       const sequence = esn ? 5n * 2n ** 32n + 77n : 77n;
       for (const inner of inners) {
         for (const tunnel of tunnels) {
-          const theirs = await scapy.seal(sa, { inner, sequence, iv: octets64(9n), tunnel });
+          const theirs = await scapy.seal(sa, { inner, sequence, iv: ivFor(sa), tunnel });
           expect(openEsp(sa, espOf(theirs).esp, sequence).body.equals(inner)).toBe(true);
           const ours = espOf(encapsulate(sa, tunnel, inner, { sequence, tfcLen: 3 })).esp;
           const opened = await scapy.open(sa, ours, sequence);
@@ -88,11 +100,11 @@ describeWith(['tshark'], 'tshark', () => {
     const folder = mkdtempSync(`${tmpdir()}/ipn-`);
     recordFolder(folder);
     const packets: Buffer[] = [];
-    for (const suite of ['aes128gcm16', 'aes256gcm16'] as const) {
+    for (const suite of TSHARK_SUITES) {
       for (const [index, tunnel] of tunnels.entries()) {
         for (const [number, inner] of inners.entries()) {
           const udp = number === 1 ? { udp: { sourcePort: 4500, destinationPort: 4500 } } : {};
-          const sa = { ...association(suite, false), spi: suite === 'aes128gcm16' ? 257 : 258 };
+          const sa = { ...association(suite, false), spi: 257 + TSHARK_SUITES.indexOf(suite) };
           const options = { sequence: BigInt(1 + index * 10 + number) };
           packets.push(encapsulate(sa, { ...tunnel, ...udp }, inner, options));
         }
@@ -102,8 +114,8 @@ describeWith(['tshark'], 'tshark', () => {
     changed.writeUInt8(changed.readUInt8(50) ^ 1, 50);
     writePcap(`${folder}/esp.pcap`, [...packets, changed]);
     const keys = tunnels.flatMap((tunnel) =>
-      (['aes128gcm16', 'aes256gcm16'] as const).map((suite) => ({
-        sa: { ...association(suite, false), spi: suite === 'aes128gcm16' ? 257 : 258 },
+      TSHARK_SUITES.map((suite) => ({
+        sa: { ...association(suite, false), spi: 257 + TSHARK_SUITES.indexOf(suite) },
         ...tunnel,
       })),
     );

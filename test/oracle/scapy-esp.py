@@ -4,7 +4,8 @@ Requests:
   {"op": "seal", "sa": SA, "inner": hex, "seq": n, "seqHigh": n, "iv": hex, "tunnel": {"source", "destination"},
    "udp": {"sourcePort", "destinationPort"} or absent}           -> {"outer": hex}
   {"op": "open", "sa": SA, "esp": hex, "seqHigh": n}             -> {"data": hex, "padding": hex, "nextHeader": n}
-  SA is {"spi": n, "cipher": "AES-GCM" | "CHACHA20-POLY1305", "material": hex of key and salt, "esn": bool}
+  SA is {"spi": n, "cipher": "AES-GCM" | "CHACHA20-POLY1305" | "AES-CBC", "material": hex of key and salt, "esn": bool,
+         and with AES-CBC "integrity": scapy's name, "integrityKey": hex}
 
 A wrong ICV answers {"refused": "integrity"}, anything else that goes wrong {"error": text}.
 """
@@ -36,6 +37,8 @@ def association(request, tunnel):
         spi=sa["spi"],
         crypt_algo=sa["cipher"],
         crypt_key=bytes.fromhex(sa["material"]),
+        auth_algo=sa.get("integrity"),
+        auth_key=bytes.fromhex(sa["integrityKey"]) if "integrityKey" in sa else None,
         tunnel_header=header(tunnel),
         nat_t_header=nat,
         esn_en=sa["esn"],
@@ -53,14 +56,13 @@ def seal(request):
 
 def open_(request):
     sa = association(request, {"source": "192.0.2.1", "destination": "192.0.2.2"})
+    packet = ESP(bytes.fromhex(request["esp"]))
     # Not sa.decrypt(): it changes the packet it is given and dissects what it returns.
+    if "integrity" in request["sa"]:
+        sa.auth_algo.verify(packet, sa.auth_key, esn_en=sa.esn_en, esn=sa.esn)
+    icv_size = sa.crypt_algo.icv_size or sa.auth_algo.icv_size
     plain = sa.crypt_algo.decrypt(
-        sa,
-        ESP(bytes.fromhex(request["esp"])),
-        sa.crypt_key,
-        sa.crypt_algo.icv_size,
-        esn_en=sa.esn_en,
-        esn=sa.esn,
+        sa, packet, sa.crypt_key, icv_size, esn_en=sa.esn_en, esn=sa.esn
     )
     return {
         "data": bytes(plain.data).hex(),

@@ -22,13 +22,23 @@ export interface ScapyOpened {
   readonly nextHeader: number;
 }
 
+const INTEGRITY: Readonly<Record<string, string>> = {
+  sha1: 'HMAC-SHA1-96',
+  sha256: 'SHA2-256-128',
+  sha384: 'SHA2-384-192',
+  sha512: 'SHA2-512-256',
+};
+
 function association(sa: OracleSa): Readonly<Record<string, unknown>> {
-  return {
-    spi: sa.spi,
-    cipher: sa.suite === 'chacha20poly1305' ? 'CHACHA20-POLY1305' : 'AES-GCM',
-    material: Buffer.concat([sa.key, sa.salt]).toString('hex'),
-    esn: sa.esn,
-  };
+  const { spi, esn } = sa;
+  const [, hash] = sa.suite.split('-');
+  const hex = (...parts: Uint8Array[]): string => Buffer.concat(parts).toString('hex');
+  if (hash !== undefined) {
+    const [material, integrityKey] = [hex(sa.key), hex(sa.salt)];
+    return { spi, cipher: 'AES-CBC', material, esn, integrity: INTEGRITY[hash], integrityKey };
+  }
+  const cipher = sa.suite === 'chacha20poly1305' ? 'CHACHA20-POLY1305' : 'AES-GCM';
+  return { spi, cipher, material: hex(sa.key, sa.salt), esn };
 }
 
 export class ScapyOracle {

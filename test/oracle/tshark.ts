@@ -2,7 +2,7 @@
 
 import { run } from '../lab/command.ts';
 import { requirePeer } from '../lab/peer.ts';
-import type { OracleSa } from './esp.ts';
+import { CBC_SUITES, type OracleSa, type OracleSuite } from './esp.ts';
 
 export interface TsharkSa {
   readonly sa: OracleSa;
@@ -25,22 +25,32 @@ export interface TsharkPacket {
   readonly protocols: readonly string[];
 }
 
-/** One line of Wireshark's table of SAs: it knows AES-GCM alone of our suites, and no ESN. */
+/** What Wireshark opens, without extended sequence numbers. */
+export const TSHARK_SUITES: readonly OracleSuite[] = ['aes128gcm16', 'aes256gcm16', ...CBC_SUITES];
+
+const INTEGRITY: Readonly<Record<string, string>> = {
+  sha1: 'HMAC-SHA-1-96 [RFC2404]',
+  sha256: 'HMAC-SHA-256-128 [RFC4868]',
+  sha384: 'HMAC-SHA-384-192 [RFC4868]',
+  sha512: 'HMAC-SHA-512-256 [RFC4868]',
+};
+
+/** One line of Wireshark's table of SAs. */
 function tableLine({ sa, source, destination }: TsharkSa): string {
-  if (sa.suite === 'chacha20poly1305' || sa.esn) {
-    throw new Error('tshark opens AES-GCM without ESN alone');
+  if (!TSHARK_SUITES.includes(sa.suite) || sa.esn) {
+    throw new Error('tshark opens AES-GCM and AES-CBC without ESN alone');
   }
+  const [, hash] = sa.suite.split('-');
   const family = source.includes(':') ? 'IPv6' : 'IPv4';
-  const key = Buffer.concat([sa.key, sa.salt]).toString('hex');
+  const hex = (...parts: Uint8Array[]): string => `0x${Buffer.concat(parts).toString('hex')}`;
   const fields = [
     family,
     source,
     destination,
     `0x${sa.spi.toString(16).padStart(8, '0')}`,
-    'AES-GCM with 16 octet ICV [RFC4106]',
-    `0x${key}`,
-    'NULL',
-    '',
+    ...(hash === undefined
+      ? ['AES-GCM with 16 octet ICV [RFC4106]', hex(sa.key, sa.salt), 'NULL', '']
+      : ['AES-CBC [RFC3602]', hex(sa.key), INTEGRITY[hash] ?? '', hex(sa.salt)]),
   ];
   return `uat:esp_sa:${fields.map((field) => `"${field}"`).join(',')}`;
 }
