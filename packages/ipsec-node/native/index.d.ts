@@ -268,7 +268,7 @@ export interface NativeSa {
   entry: string
   selector: NativeSelector
   suite: string
-  /** Cipher key then salt; copied. */
+  /** Encryption key, then salt or integrity key; copied. */
   key: Uint8Array
   local: string
   remote: string
