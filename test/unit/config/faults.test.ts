@@ -51,7 +51,7 @@ policies:
   - just-a-name
 associations:
   - policy: b
-    suite: aes256-sha256
+    suite: aes256ccm16
     local: 192.0.2.1
     remote: ::1
     inbound: { spi: 3, key: "0x${KEY}" }
@@ -99,7 +99,7 @@ associations:
         "34:5: policies[3].icmpCode: found icmpCode without icmpType; accepted: icmpType beside icmpCode: a code means something only with its type",
         "36:5: policies[4]: found "just-a-name"; accepted: a map with name and action, and what the policy speaks of",
         "38:13: associations[0].policy: found "b" (there is no policy of that name); accepted: a",
-        "39:12: associations[0].suite: found "aes256-sha256" (not in this version); accepted: aes256gcm16, aes128gcm16, chacha20poly1305",
+        "39:12: associations[0].suite: found "aes256ccm16" (not in this version); accepted: aes256gcm16, aes128gcm16, chacha20poly1305, aes256-sha256, aes256-sha384, aes256-sha512, aes192-sha256, aes192-sha384, aes192-sha512, aes128-sha256, aes128-sha384, aes128-sha512, aes256-sha1, aes192-sha1, aes128-sha1",
         "41:13: associations[0].remote: found an IPv6 address beside local, which is IPv4; accepted: local and remote of one family",
         "42:21: associations[0].inbound.spi: found 3 (0..255 are reserved); accepted: 256..4294967295, such as 0xc0000001",
         "43:15: associations[0].outbound: found a number (not shown); accepted: a map with spi, key",

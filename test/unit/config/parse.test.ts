@@ -257,7 +257,7 @@ describe('what is not in this version', () => {
     ]);
   });
 
-  it.each([...LATER_VALUES.suite, 'aes256-sha256-modp2048'])('the suite %s', (suite) => {
+  it.each([...LATER_VALUES.suite, 'aes256ccm16-modp2048'])('the suite %s', (suite) => {
     expect(faultsOf(GOOD.replace('suite: aes256gcm16', `suite: "${suite}"`))).toEqual([
       expect.stringMatching(expected(suite)),
     ]);

@@ -1,5 +1,5 @@
 import { Secret } from '../sad/secret.js';
-import { keyMaterialLen, SUITES, type SuiteName } from '../sad/suite.js';
+import { keyMaterialLen, keyMaterialParts, SUITES, type SuiteName } from '../sad/suite.js';
 import type { ConfigPath } from './document.js';
 import { keyShape, manualKeyShape } from './schema.js';
 import { docOf } from './field.js';
@@ -95,10 +95,9 @@ function checkedSecret(
   bytes.fill(0);
   if (suite !== undefined && length !== keyMaterialLen(suite)) {
     secret.wipe();
-    const { cipherKeyLen, saltLen, authority } = SUITES[suite];
     reader.faults.add(path, {
       found: `${length} bytes`,
-      accepted: `${cipherKeyLen + saltLen} bytes for ${suite}: ${cipherKeyLen} of cipher key, then ${saltLen} of salt (${authority})`,
+      accepted: `${keyMaterialLen(suite)} bytes for ${suite}: ${keyMaterialParts(suite)} (${SUITES[suite].authority})`,
     });
     return null;
   }

@@ -191,7 +191,7 @@ export const gatewayShape = {
 };
 
 /** A suite by its proposal keyword. */
-const suite = () => z.enum(['aes256gcm16', 'aes128gcm16', 'chacha20poly1305']);
+const suite = () => z.enum(SUITE_NAMES);
 
 export const tfcShape = {
   padTo: required(z.int().min(1).max(TFC_PAD_TO_MAX), {

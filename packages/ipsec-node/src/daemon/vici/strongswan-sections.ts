@@ -3,12 +3,32 @@ import type { PolicySnapshot, SaSnapshot } from '../snapshot.js';
 import { section, type ViciSection } from './codec.js';
 import { trafficSelectorTexts } from './traffic-selector-text.js';
 
-/** strongSwan's names of a suite's algorithm, as its `list-sa` event carries them. */
-const ALGORITHMS: Readonly<Record<string, readonly [name: string, keyBits: number | undefined]>> = {
-  aes128gcm16: ['AES_GCM_16', 128],
-  aes256gcm16: ['AES_GCM_16', 256],
-  chacha20poly1305: ['CHACHA20_POLY1305', undefined],
+interface Algorithms {
+  readonly name: string;
+  readonly keyBits?: number;
+  readonly integrity?: string;
+}
+
+/** strongSwan's names of a suite's algorithms, as its `list-sa` event carries them. */
+const ALGORITHMS: Readonly<Record<string, Algorithms>> = {
+  aes128gcm16: { name: 'AES_GCM_16', keyBits: 128 },
+  aes256gcm16: { name: 'AES_GCM_16', keyBits: 256 },
+  chacha20poly1305: { name: 'CHACHA20_POLY1305' },
 };
+
+const INTEGRITY: Readonly<Record<string, string>> = {
+  sha1: 'HMAC_SHA1_96',
+  sha256: 'HMAC_SHA2_256_128',
+  sha384: 'HMAC_SHA2_384_192',
+  sha512: 'HMAC_SHA2_512_256',
+};
+
+function algorithmsOf(suite: string): Algorithms {
+  const [, bits, hash = ''] = /^aes(\d+)-(sha\d+)$/.exec(suite) ?? [];
+  const integrity = INTEGRITY[hash];
+  if (integrity !== undefined) return { name: 'AES_CBC', keyBits: Number(bits), integrity };
+  return ALGORITHMS[suite] ?? { name: suite };
+}
 
 /** strongSwan's names of what a policy does. */
 const MODES = { PROTECT: 'TUNNEL', BYPASS: 'PASS', DISCARD: 'DROP' } as const;
@@ -92,7 +112,7 @@ function seconds(ms: number): number {
 
 function childSection(child: ChildSa): ViciSection {
   const { inbound, outbound, either } = child;
-  const [algorithm, keyBits] = ALGORITHMS[either.suite] ?? [either.suite, undefined];
+  const { name: algorithm, keyBits, integrity } = algorithmsOf(either.suite);
   const spi = (sa: SaSnapshot | undefined): string =>
     (sa?.id.spi ?? 0).toString(16).padStart(8, '0');
   const idle = (sa: SaSnapshot | undefined): number | undefined =>
@@ -109,6 +129,7 @@ function childSection(child: ChildSa): ViciSection {
     ['spi-out', spi(outbound)],
     ['encr-alg', algorithm],
     ['encr-keysize', keyBits],
+    ['integ-alg', integrity],
     ['esn', either.esn ? '1' : undefined],
     ['bytes-in', inbound?.bytes ?? 0n],
     ['packets-in', inbound?.packets ?? 0n],
