@@ -1,4 +1,5 @@
-import { randomFillSync } from 'node:crypto';
+import { generateKeyPairSync, randomFillSync } from 'node:crypto';
+import { createServer } from 'node:http';
 import { afterEach, describe, expect, it } from 'vitest';
 import {
   COMPUTE_LIMITS,
@@ -70,6 +71,47 @@ describe('the compute pool', () => {
       expect(peerValue.length).toBeGreaterThan(0);
     },
   );
+
+  it('signs and verifies in its threads', async () => {
+    const threads = pool(1);
+    const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    const octets = Buffer.from('what is signed');
+    const signature = await threads.run({
+      kind: 'sign',
+      credential: { privateKey, certificates: [] },
+      octets,
+      hashes: [2],
+    });
+    if (signature.kind !== 'sign') throw new Error(JSON.stringify(signature));
+    const { method, data } = signature;
+    const subject = publicKey.export({ type: 'spki', format: 'der' });
+    const verify = { kind: 'verify', publicKey: subject, octets, method, data } as const;
+    expect(await threads.run(verify)).toEqual({ kind: 'verify' });
+    const other = { ...verify, octets: Buffer.from('what is not') };
+    expect(await threads.run(other)).toMatchObject({ kind: 'refused' });
+  });
+
+  it('fetches nothing from private addresses unless told to', async () => {
+    const server = createServer((_request, response) => response.end('no certificate'));
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const address = server.address();
+    const port = typeof address === 'object' && address !== null ? address.port : 0;
+    let requests = 0;
+    server.on('request', () => (requests += 1));
+    const url = `http://127.0.0.1:${port}/certificate`;
+    try {
+      const told = new ComputePool({ threads: 1, worker: WORKER, allowPrivateTargets: true });
+      pools.push(told);
+      const task: ComputeTask = { kind: 'fetch', url, sha1: new Uint8Array(20) };
+      expect(await pool(1).run(task)).toMatchObject({ kind: 'refused' });
+      expect(requests).toBe(0);
+      // It asks, and refuses what has another hash.
+      expect(await told.run(task)).toMatchObject({ kind: 'refused' });
+      expect(requests).toBe(1);
+    } finally {
+      server.close();
+    }
+  });
 
   it('refuses what a peer sent wrong', async () => {
     const threads = pool(1);

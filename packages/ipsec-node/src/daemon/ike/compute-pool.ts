@@ -1,6 +1,6 @@
 import { Worker } from 'node:worker_threads';
 import type { ComputeResult, ComputeTask } from '../../ike/compute.js';
-import { isWaiting } from './compute-task.js';
+import { type ComputeSettings, isWaiting } from './compute-task.js';
 import { packTask, type WorkerReply, type WorkerRequest, wipeTask } from './compute-wire.js';
 
 /**
@@ -19,6 +19,8 @@ export const COMPUTE_LIMITS = {
 export interface ComputePoolOptions {
   /** Threads at most; they start when there is something to do. */
   readonly threads: number;
+  /** Whether what peers' certificates name may be fetched from private addresses; false. */
+  readonly allowPrivateTargets?: boolean;
   /** What the threads run; the compiled file next to this one unless given. */
   readonly worker?: URL;
 }
@@ -141,7 +143,10 @@ export class ComputePool {
 
   private start(): Member {
     const url = this.options.worker ?? new URL('./compute-worker.js', import.meta.url);
-    const worker = new Worker(url, { name: 'ipsec-ike' });
+    const settings: ComputeSettings = {
+      allowPrivateTargets: this.options.allowPrivateTargets ?? false,
+    };
+    const worker = new Worker(url, { name: 'ipsec-ike', workerData: settings });
     const member: Member = { worker, jobs: new Map() };
     this.members.add(member);
     worker.on('message', ({ id, result }: WorkerReply) => this.handleReply(member, id, result));

@@ -1,13 +1,14 @@
 /** A thread of the {@link ComputePool}: takes tasks and answers them, each under its number. */
-import { parentPort } from 'node:worker_threads';
-import { compute } from './compute-task.js';
+import { parentPort, workerData } from 'node:worker_threads';
+import { type ComputeSettings, compute } from './compute-task.js';
 import { packResult, type WorkerReply, type WorkerRequest } from './compute-wire.js';
 
 const port = parentPort;
 if (port === null) throw new Error('This file runs in a worker alone.');
+const settings: ComputeSettings = workerData;
 
 port.on('message', ({ id, task }: WorkerRequest) => {
-  void compute(task).then((result) => {
+  void compute(task, settings).then((result) => {
     const { content, moved } = packResult(result);
     const reply: WorkerReply = { id, result: content };
     port.postMessage(reply, moved);
