@@ -331,7 +331,7 @@ function readChild(
   if (!selector.ok) child.fault(`${selector.side}_ts`, selector.reason);
   const rekeyMs = child.timeMs('rekey_time', 3_600_000);
   // strongSwan's: rekey_time and a tenth.
-  const hardMs = child.timeMs('life_time', rekeyMs * 1.1);
+  const hardMs = child.timeMs('life_time', rekeyMs + rekeyMs / 10);
   if (hardMs < rekeyMs) child.fault('life_time', 'it ends before rekey_time');
   const onDeath = child.choice('dpd_action', AFTERMATHS, 'clear');
   const terms: ChildTerms = {
