@@ -79,7 +79,7 @@ function authby(peer: PeerDescription): string {
   return /BEGIN EC/.test(peer.credentials.privateKey ?? '') ? 'ecdsa' : 'rsa-sha2,ecdsa';
 }
 
-/** `conn` section; one child alone, and the peer is `left` on our side. */
+/** `conn` section: one child alone; our side is `left`, its certificate has the peer's name. */
 export function connectionText(peer: PeerDescription): string {
   const [child, ...others] = peer.children;
   if (child === undefined || others.length > 0) throw new Error('one child is what libreswan has');

@@ -11,6 +11,7 @@ import {
   mkdirSync,
   mkdtempSync,
   readFileSync,
+  rmSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -41,16 +42,32 @@ export interface LibreswanOptions {
   readonly namespace: Namespace;
 }
 
+async function emptyDatabase(folder: string): Promise<void> {
+  rmSync(`${folder}/nss`, { recursive: true, force: true });
+  mkdirSync(`${folder}/nss`);
+  await run(['certutil', '-N', '-d', `sql:${folder}/nss`, '--empty-password']);
+}
+
+function launch(namespace: Namespace, folder: string): Program {
+  return namespace.spawn([
+    `${PROGRAMS}/pluto`,
+    ...['--nofork', '--config', `${folder}/ipsec.conf`, '--logfile', `${folder}/log`],
+    ...['--rundir', `${folder}/run`, '--nssdir', `${folder}/nss`],
+    ...['--secretsfile', `${folder}/secrets`, '--dumpdir', `${folder}/run`],
+  ]);
+}
+
 export class LibreswanPeer implements IkePeer {
   readonly kind = 'libreswan';
   #logStart = 0;
   #peers: readonly PeerDescription[] = [];
   #begun = false;
+  #hasCertificates = false;
 
   private constructor(
     readonly namespace: Namespace,
     readonly folder: string,
-    private readonly program: Program,
+    private program: Program,
   ) {}
 
   static async start(options: LibreswanOptions): Promise<LibreswanPeer> {
@@ -59,28 +76,39 @@ export class LibreswanPeer implements IkePeer {
     const folder = mkdtempSync(`${tmpdir()}/ipn-libreswan-`);
     recordFolder(folder);
     mkdirSync(`${folder}/run`);
-    mkdirSync(`${folder}/nss`);
-    await run(['certutil', '-N', '-d', `sql:${folder}/nss`, '--empty-password']);
     writeFileSync(`${folder}/secrets`, '', { mode: 0o600 });
     writeFileSync(`${folder}/ipsec.conf`, 'config setup\n');
     writeFileSync(`${folder}/log`, '');
-    const program = options.namespace.spawn([
-      `${PROGRAMS}/pluto`,
-      ...['--nofork', '--config', `${folder}/ipsec.conf`, '--logfile', `${folder}/log`],
-      ...['--rundir', `${folder}/run`, '--nssdir', `${folder}/nss`],
-      ...['--secretsfile', `${folder}/secrets`, '--dumpdir', `${folder}/run`],
-    ]);
-    const peer = new LibreswanPeer(options.namespace, folder, program);
+    await emptyDatabase(folder);
+    const peer = new LibreswanPeer(options.namespace, folder, launch(options.namespace, folder));
+    await peer.#listening();
+    return peer;
+  }
+
+  async #listening(): Promise<void> {
     await until(
       'pluto listens on its control socket',
       () => {
-        if (!program.running) throw new Error(`pluto ended\n${program.stderr}\n${peer.log()}`);
-        return existsSync(peer.socket);
+        if (!this.program.running) {
+          throw new Error(`pluto ended\n${this.program.stderr}\n${this.log()}`);
+        }
+        return existsSync(this.socket);
       },
       START_MS,
     );
-    await peer.whack(['--listen']);
-    return peer;
+    await this.whack(['--listen']);
+  }
+
+  /**
+   * A new database means a new daemon. In one database every certificate of a subject has the same
+   * name, and each case has the same subjects.
+   */
+  async #renew(): Promise<void> {
+    await this.stop();
+    rmSync(this.socket, { force: true });
+    await emptyDatabase(this.folder);
+    this.program = launch(this.namespace, this.folder);
+    await this.#listening();
   }
 
   private get socket(): string {
@@ -95,6 +123,8 @@ export class LibreswanPeer implements IkePeer {
 
   async load(peers: readonly PeerDescription[]): Promise<void> {
     for (const { name } of this.#peers) await this.whack(['--delete', '--name', name], true);
+    if (this.#hasCertificates) await this.#renew();
+    this.#hasCertificates = peers.some(({ credentials }) => credentials.privateKey !== undefined);
     this.#peers = peers;
     this.#begun = false;
     this.#logStart = readFileSync(`${this.folder}/log`).length;

@@ -1,9 +1,9 @@
 /**
  * Certificates for tests, made by OpenSSL in a directory of their own: authorities, what they
- * issue, good or bad in one way, their CRLs, and an OCSP responder on loopback. Keys are made at
+ * issue, good or bad in one way, their CRLs, and OpenSSL's answers by OCSP. Keys are made at
  * run time and go with the directory.
  */
-import { execFile, execFileSync, spawn } from 'node:child_process';
+import { execFile, execFileSync } from 'node:child_process';
 import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -79,18 +79,26 @@ distinguished_name = none
 [none]
 `;
 
+/** Large RSA keys take seconds to find: one of each for a process. */
+const largeKeys = new Map<string, KeyObject>();
+
 function makeKey(key: PkiKey): KeyObject {
   const rsa = (modulusLength: number, publicExponent = 65_537): KeyObject =>
     generateKeyPairSync('rsa', { modulusLength, publicExponent }).privateKey;
+  const large = (modulusLength: number): KeyObject => {
+    const made = largeKeys.get(key) ?? rsa(modulusLength);
+    largeKeys.set(key, made);
+    return made;
+  };
   switch (key) {
     case 'rsa-1024':
       return rsa(1024);
     case 'rsa-2048':
       return rsa(2048);
     case 'rsa-3072':
-      return rsa(3072);
+      return large(3072);
     case 'rsa-4096':
-      return rsa(4096);
+      return large(4096);
     case 'rsa-e3':
       return rsa(2048, 3);
     case 'p256':
@@ -182,11 +190,6 @@ export function derOf(pem: string): Uint8Array {
   return new Uint8Array(Buffer.from(body, 'base64'));
 }
 
-export interface OcspResponder {
-  readonly url: string;
-  close(): void;
-}
-
 export class TestAuthority {
   readonly directory: string;
   readonly certificate: Issued;
@@ -213,38 +216,30 @@ export class TestAuthority {
   /** An OCSP answer about a certificate, signed by this authority or by a responder. */
   ocspAnswer(issued: Issued, signer: Issued = this.certificate): Uint8Array {
     const request = join(this.directory, 'request.der');
-    const answer = join(this.directory, 'answer.der');
     openssl(this.directory, [
       ...['ocsp', '-issuer', 'ca.pem', '-cert', issued.certificatePath, '-reqout', request],
       '-no_nonce',
     ]);
+    // The issuer's own certificate need not be in its answer; then the signature comes last.
+    const isOwn = signer === this.certificate;
+    return this.#respond(request, signer, isOwn ? ['-resp_no_certs'] : []);
+  }
+
+  /** What OpenSSL's responder answers to a question in DER. */
+  answerOcsp(question: Uint8Array): Uint8Array {
+    const request = join(this.directory, 'asked.der');
+    writeFileSync(request, question);
+    return this.#respond(request, this.certificate, []);
+  }
+
+  #respond(request: string, signer: Issued, options: readonly string[]): Uint8Array {
+    const answer = join(this.directory, 'answer.der');
     openssl(this.directory, [
       ...['ocsp', '-index', 'index.txt', '-CA', 'ca.pem', '-reqin', request, '-respout', answer],
       ...['-rsigner', signer.certificatePath, '-rkey', signer.keyPath, '-ndays', '1'],
+      ...options,
     ]);
     return new Uint8Array(readFileSync(answer));
-  }
-
-  /** OpenSSL's responder on a free port of 127.0.0.1. */
-  async startOcsp(port: number): Promise<OcspResponder> {
-    const { certificatePath, keyPath } = this.certificate;
-    const child = spawn(
-      'openssl',
-      [
-        ...['ocsp', '-port', `127.0.0.1:${port}`, '-index', 'index.txt', '-CA', 'ca.pem'],
-        ...['-rsigner', certificatePath, '-rkey', keyPath, '-ndays', '1', '-ignore_err'],
-      ],
-      { cwd: this.directory, stdio: ['ignore', 'pipe', 'pipe'] },
-    );
-    await new Promise<void>((resolve, reject) => {
-      const see = (text: Buffer): void => {
-        if (/waiting for OCSP/i.test(text.toString())) resolve();
-      };
-      child.stdout.on('data', see);
-      child.stderr.on('data', see);
-      child.on('exit', (code) => reject(new Error(`openssl ocsp ended with ${code}`)));
-    });
-    return { url: `http://127.0.0.1:${port}/`, close: () => void child.kill() };
   }
 }
 

@@ -27,7 +27,12 @@ export interface IpsecNodeOptions {
 }
 
 function authWord(auth: PeerDescription['local']['auth']): string {
-  return auth === 'public-key' ? 'public-key' : auth;
+  return auth === 'public-key' ? 'publicKey' : auth;
+}
+
+/** A key-ID in hexadecimal is `@#…` for strongSwan. */
+function idWord(id: string): string {
+  return id.startsWith('@#') ? `keyid:0x${id.slice(2)}` : id;
 }
 
 export class IpsecNodePeer implements IkePeer {
@@ -175,26 +180,20 @@ export class IpsecNodePeer implements IkePeer {
 
   #peerEntry(peer: PeerDescription): Json {
     const { credentials } = peer;
-    const { psk, privateKey, publicKey, remotePublicKey, certificates, authorities, crls } =
-      credentials;
+    const { psk, privateKey, remotePublicKey, certificates, authorities, crls } = credentials;
     return {
       address: peer.remoteAddress === '%any' ? 'any' : peer.remoteAddress,
       localAddress: peer.localAddress,
       local: {
-        id: peer.local.id,
+        id: idWord(peer.local.id),
         auth: authWord(peer.local.auth),
         ...(certificates === undefined
           ? {}
           : { certificate: this.#save(`${peer.name}.crt`, certificates.join('')).file }),
-        ...(privateKey === undefined
-          ? {}
-          : { privateKey: this.#save(`${peer.name}.key`, privateKey) }),
-        ...(publicKey === undefined || peer.local.auth !== 'public-key'
-          ? {}
-          : { publicKey: this.#save(`${peer.name}.pub`, publicKey).file }),
+        ...(privateKey === undefined ? {} : { key: this.#save(`${peer.name}.key`, privateKey) }),
       },
       remote: {
-        id: peer.remote.id,
+        id: idWord(peer.remote.id),
         auth: authWord(peer.remote.auth),
         ...(authorities === undefined
           ? {}
@@ -204,13 +203,14 @@ export class IpsecNodePeer implements IkePeer {
           : { crls: [this.#save(`${peer.name}.crl`, crls.join('')).file] }),
         ...(remotePublicKey === undefined
           ? {}
-          : { publicKey: this.#save(`${peer.name}-remote.pub`, remotePublicKey).file }),
+          : { publicKeys: [this.#save(`${peer.name}-remote.pub`, remotePublicKey).file] }),
         ...(peer.revocation === undefined
           ? {}
           : { revocation: peer.revocation === 'strict' ? 'strict' : 'relaxed' }),
       },
       ...(psk === undefined ? {} : { psk: this.#save(`${peer.name}.psk`, psk) }),
       proposals: peer.proposals,
+      ...(peer.proposals.some((each) => each.includes('sha1')) ? { legacy: true } : {}),
       encapsulation: peer.forceEncapsulation === true ? 'forced' : 'auto',
       fragmentation: peer.fragmentation ?? true,
       mobike: peer.mobike ?? false,

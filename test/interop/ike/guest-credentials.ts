@@ -1,0 +1,60 @@
+/** Keys and certificates are made outside: RSA keys take minutes in an emulated guest. */
+
+import { readFileSync } from 'node:fs';
+import type { Credentials, PartyTerms } from '../../lab/ike-peer.ts';
+import { parseLine } from '../../lab/node-program.ts';
+import type { Auth } from './cases.ts';
+import { credentialsOf } from './credentials.ts';
+
+export interface HeldCredentials {
+  readonly party: Omit<PartyTerms, 'id'>;
+  readonly credentials: Credentials;
+}
+
+export const HELD_FILE = 'credentials.json';
+const TEXTS = ['psk', 'privateKey', 'publicKey', 'remotePublicKey'] as const;
+const LISTS = ['certificates', 'authorities', 'crls'] as const;
+
+/** Outside: the file for the guest, by `auth side`. */
+export async function makeHeld(auths: readonly Auth[]): Promise<string> {
+  const held: Record<string, HeldCredentials> = {};
+  for (const auth of new Set(auths)) {
+    for (const side of ['a', 'b'] as const) {
+      const ikeCase = { name: '', ike: '', esp: '', algorithms: ['', ''] as const, auth };
+      held[`${auth} ${side}`] = await credentialsOf(ikeCase, side);
+    }
+  }
+  return JSON.stringify(held);
+}
+
+function parseHeld(value: unknown): HeldCredentials {
+  const fields = parseLine(JSON.stringify(value));
+  const party = parseLine(JSON.stringify(fields.get('party')));
+  const credentials = parseLine(JSON.stringify(fields.get('credentials')));
+  const auth = party.get('auth');
+  if (auth !== 'psk' && auth !== 'certificate' && auth !== 'public-key') {
+    throw new Error(`no auth ${String(auth)}`);
+  }
+  const signature = party.get('signature');
+  const texts = TEXTS.flatMap((name) => {
+    const text = credentials.get(name);
+    return typeof text === 'string' ? [[name, text]] : [];
+  });
+  const lists = LISTS.flatMap((name) => {
+    const list = credentials.get(name);
+    return Array.isArray(list) ? [[name, list.map((each: unknown) => String(each))]] : [];
+  });
+  return {
+    party: {
+      auth,
+      ...(signature === 'rsa-pss' || signature === 'rsa-pkcs1' ? { signature } : {}),
+    },
+    credentials: Object.fromEntries([...texts, ...lists]),
+  };
+}
+
+/** In the guest. */
+export function readHeld(): ReadonlyMap<string, HeldCredentials> {
+  const all = parseLine(readFileSync(`/run/job/${HELD_FILE}`, 'utf8'));
+  return new Map([...all].map(([name, value]) => [name, parseHeld(value)]));
+}
