@@ -16,7 +16,7 @@ import {
 import { Simulation } from './simulator.js';
 
 async function connected(simulation: Simulation): Promise<void> {
-  const command = await simulation.initiate('a', 'net', 'b');
+  const command = simulation.initiate('a', 'net', 'b');
   await simulation.run(1_000);
   expect(simulation.events.filter(({ event }) => event.kind === 'detail')).toEqual([]);
   expect(simulation.outcome(command)).toBeNull();
@@ -29,8 +29,8 @@ describe('two endpoints', () => {
     expect(simulation.sent).toHaveLength(4);
     expect(simulation.children('a')).toHaveLength(1);
     expect(simulation.children('b')).toHaveLength(1);
-    expect(await simulation.sendPacket('a', 'net')).toBe(true);
-    expect(await simulation.sendPacket('b', 'net')).toBe(true);
+    expect(simulation.sendPacket('a', 'net')).toBe(true);
+    expect(simulation.sendPacket('b', 'net')).toBe(true);
     expect(simulation.ikeSas('a')[0]?.remoteIdentity).toBe('b.example');
     expect(simulation.ikeSas('b')[0]?.remoteIdentity).toBe('a.example');
   });
@@ -41,7 +41,7 @@ describe('two endpoints', () => {
     simulation.watchTraffic(['net']);
     for (const side of ['a', 'b', 'b', 'a'] as const) {
       const before = simulation.children(side)[0]?.inbound;
-      await simulation.rekeyChild(side);
+      simulation.rekeyChild(side);
       await simulation.run(20_000);
       expect(simulation.children(side)[0]?.inbound).not.toBe(before);
       expect(simulation.children('a')).toHaveLength(1);
@@ -58,13 +58,13 @@ describe('two endpoints', () => {
     simulation.watchTraffic(['net']);
     for (const side of ['a', 'b', 'b', 'a'] as const) {
       const before = simulation.ikeSas(side)[0]?.spiInitiator;
-      await simulation.rekeyIkeSa(side);
+      simulation.rekeyIkeSa(side);
       await simulation.run(5_000);
       expect(simulation.ikeSas('a')).toHaveLength(1);
       expect(simulation.ikeSas('b')).toHaveLength(1);
       expect(simulation.ikeSas(side)[0]?.spiInitiator).not.toBe(before);
       expect(simulation.children('a')).toHaveLength(1);
-      await simulation.rekeyChild(side);
+      simulation.rekeyChild(side);
       await simulation.run(10_000);
       expect(simulation.children('b')).toHaveLength(1);
     }
@@ -75,8 +75,8 @@ describe('two endpoints', () => {
     const simulation = new Simulation({ pads: pads({ child: { proposals: [ESP_PFS] } }) });
     await connected(simulation);
     simulation.watchTraffic(['net']);
-    await simulation.rekeyChild('a');
-    await simulation.rekeyChild('b');
+    simulation.rekeyChild('a');
+    simulation.rekeyChild('b');
     await simulation.run(30_000);
     expect(simulation.children('a')).toHaveLength(1);
     expect(simulation.children('b')).toHaveLength(1);
@@ -88,8 +88,8 @@ describe('two endpoints', () => {
   it('survive both rekeying the IKE SA at the same moment', async () => {
     const simulation = new Simulation({ pads: pads() });
     await connected(simulation);
-    await simulation.rekeyIkeSa('a');
-    await simulation.rekeyIkeSa('b');
+    simulation.rekeyIkeSa('a');
+    simulation.rekeyIkeSa('b');
     await simulation.run(30_000);
     expect(simulation.ikeSas('a')).toHaveLength(1);
     expect(simulation.ikeSas('b')).toHaveLength(1);
@@ -113,11 +113,11 @@ describe('two endpoints', () => {
     await connected(simulation);
     expect(simulation.ikeSas('a')[0]?.proposal).toContain(ADDITIONAL.mlkem1024);
     simulation.watchTraffic(['net']);
-    await simulation.rekeyChild('a');
+    simulation.rekeyChild('a');
     await simulation.run(10_000);
-    await simulation.rekeyIkeSa('b');
+    simulation.rekeyIkeSa('b');
     await simulation.run(10_000);
-    await simulation.rekeyChild('b');
+    simulation.rekeyChild('b');
     await simulation.run(10_000);
     expect(simulation.children('a')).toHaveLength(1);
     expect(simulation.ikeSas('a')).toHaveLength(1);

@@ -1,9 +1,14 @@
 /**
  * Two IKE endpoints, one virtual clock and a network that does what it is told. Slow work is done by
- * the product's own crypto, at once as the virtual clock sees it. Nothing here waits for real time.
+ * the product's own crypto or by what a test gives in its place, in no time as the virtual clock
+ * sees it unless told otherwise. Nothing here waits for real time.
+ *
+ * {@link Simulation.run} serves every kind of work; {@link Simulation.runNow} is the same without a
+ * promise, for tests that run many thousand times, and takes work that is done at once alone.
  */
 import { createHash } from 'node:crypto';
 import type {
+  Effect,
   EffectResult,
   IkeAction,
   IkeDatagram,
@@ -19,10 +24,12 @@ import {
 import type { ComputeResult, ComputeTask } from '../../packages/ipsec-node/src/ike/compute.js';
 import type { Pad } from '../../packages/ipsec-node/src/pad/pad.js';
 import type { SaParameters } from '../../packages/ipsec-node/src/sad/sa.js';
+import { SimulatedDatapath } from './simulated-datapath.js';
 
 export const ADDRESS = { a: '192.0.2.1', b: '192.0.2.2' } as const;
 export type Side = keyof typeof ADDRESS;
-const other = (side: Side): Side => (side === 'a' ? 'b' : 'a');
+export const SIDES: readonly Side[] = ['a', 'b'];
+export const other = (side: Side): Side => (side === 'a' ? 'b' : 'a');
 
 /** What happens to one datagram: nothing comes, one or more copies come, each after this long. */
 export type Fate = readonly number[];
@@ -32,13 +39,16 @@ export const DELIVERED: Fate = [1];
 /** Bytes that are the same in every run of one seed. */
 export function seededRandom(seed: string): (length: number) => Uint8Array {
   let counter = 0;
+  let pool = Buffer.alloc(0);
   return (length) => {
-    const parts: Buffer[] = [];
-    for (let have = 0; have < length; have += 32) {
-      parts.push(createHash('sha256').update(`${seed} ${counter}`).digest());
+    while (pool.length < length) {
+      const parts = [pool, createHash('sha512').update(`${seed} ${counter}`).digest()];
       counter += 1;
+      pool = Buffer.concat(parts);
     }
-    return new Uint8Array(Buffer.concat(parts).subarray(0, length));
+    const bytes = Uint8Array.from(pool.subarray(0, length));
+    pool = pool.subarray(length);
+    return bytes;
   };
 }
 
@@ -48,30 +58,23 @@ export interface SimulationOptions {
   readonly limits?: IkeEndpointOptions['limits'];
   /** Decides on each datagram in the order sent; delivered where it is left out. */
   readonly fate?: (datagram: IkeDatagram, from: Side, index: number) => Fate;
+  /** What a datagram looks like when it arrives, where a NAT is on the way; null: it is dropped. */
+  readonly translate?: (datagram: IkeDatagram, from: Side) => IkeDatagram | null;
   /** Refuses to install these SAs. */
   readonly refuseInstall?: (side: Side, sas: readonly SaParameters[]) => string | null;
-  /** Work that is not a key exchange: signatures and chains. */
-  readonly compute?: (task: ComputeTask) => Promise<ComputeResult>;
+  /** Does work in the place of the product's crypto; null: the product's does it. */
+  readonly compute?: (side: Side, task: ComputeTask) => ComputeResult | null;
+  /** How long an effect takes; at once where it is left out. */
+  readonly effectMs?: (side: Side, effect: Effect) => number;
+  readonly random?: (side: Side) => (length: number) => Uint8Array;
+  readonly resolve?: (name: string) => readonly string[];
   readonly revealKeys?: boolean;
 }
 
-interface Arrival {
+interface Due {
   readonly at: number;
   readonly order: number;
-  readonly to: Side;
-  readonly datagram: IkeDatagram;
-}
-
-/** The datapath of one side, as far as it matters: which SAs there are, the newest last. */
-export class SimulatedDatapath {
-  readonly inbound = new Map<number, SaParameters>();
-  readonly outbound: SaParameters[] = [];
-  readonly used = new Set<number>();
-
-  /** The SA that a packet of an entry leaves by. */
-  sending(entry: string): SaParameters | null {
-    return this.outbound.findLast((sa) => sa.entry === entry) ?? null;
-  }
+  readonly run: () => void;
 }
 
 export class Simulation {
@@ -82,24 +85,38 @@ export class Simulation {
     b: new SimulatedDatapath(),
   };
   readonly events: { readonly side: Side; readonly at: number; readonly event: IkeEvent }[] = [];
-  /** Every datagram that was sent, delivered or not. */
+  /** Every datagram that was sent, delivered or not, as it left. */
   readonly sent: { readonly from: Side; readonly at: number; readonly datagram: IkeDatagram }[] =
     [];
+  /** Every action that changed SAs in place. */
+  readonly updates: {
+    readonly side: Side;
+    readonly update: Extract<IkeAction, { kind: 'update' }>;
+  }[] = [];
+  /** NAT keepalives. */
+  readonly keepalives: { readonly side: Side; readonly at: number }[] = [];
   /** Packets that could not be sent, or were not understood, and when. */
   readonly lost: { readonly from: Side; readonly at: number; readonly why: string }[] = [];
+  fate: SimulationOptions['fate'];
+  translate: SimulationOptions['translate'];
   /** Entries over which both sides send a packet at every step; see {@link watchTraffic}. */
   private watched: string[] = [];
-  private readonly arrivals: Arrival[] = [];
+  private readonly due: Due[] = [];
+  /** Work that is done by promises, and is waited for before time goes on. */
+  private slow: Promise<void>[] = [];
   private order = 0;
   private commands = 0;
 
   constructor(private readonly options: SimulationOptions) {
+    this.fate = options.fate;
+    this.translate = options.translate;
     const endpoint = (side: Side): IkeEndpoint =>
       new IkeEndpoint({
         pad: options.pads[side],
         ports: { ike: 500, nat: 4500 },
-        random: seededRandom(`${options.seed ?? 'seed'} ${side}`),
+        random: options.random?.(side) ?? seededRandom(`${options.seed ?? 'seed'} ${side}`),
         ...(options.limits === undefined ? {} : { limits: options.limits }),
+        ...(options.resolve === undefined ? {} : { resolve: options.resolve }),
         revealKeys: options.revealKeys ?? false,
       });
     this.endpoints = { a: endpoint('a'), b: endpoint('b') };
@@ -109,127 +126,134 @@ export class Simulation {
     return { local: ADDRESS[side], remote: ADDRESS[other(side)] };
   }
 
-  /** Does what an endpoint asks for. Effects are finished before this resolves. */
-  async perform(side: Side, actions: readonly IkeAction[]): Promise<void> {
-    for (const action of actions) await this.performOne(side, action);
+  /** Does what an endpoint asks for, in order. */
+  perform(side: Side, actions: readonly IkeAction[]): void {
+    for (const action of actions) this.performOne(side, action);
   }
 
-  private async performOne(side: Side, action: IkeAction): Promise<void> {
+  private performOne(side: Side, action: IkeAction): void {
     switch (action.kind) {
       case 'send':
         this.transmit(side, action.datagram);
         break;
       case 'effect': {
-        const result = await this.effect(side, action.effect);
-        await this.perform(side, this.endpoints[side].handleResult(action.id, result, this.now));
+        const after = this.options.effectMs?.(side, action.effect) ?? 0;
+        const result = this.effect(side, action.effect);
+        const resume = (outcome: EffectResult): void =>
+          this.schedule(after, () =>
+            this.perform(side, this.endpoints[side].handleResult(action.id, outcome, this.now)),
+          );
+        if (result instanceof Promise) this.slow.push(result.then(resume));
+        else resume(result);
         break;
       }
       case 'delete':
-        for (const { direction, spi } of action.sas) {
-          const { inbound, outbound } = this.datapaths[side];
-          if (direction === 'inbound') inbound.delete(spi);
-          else {
-            const index = outbound.findIndex(({ id }) => id.spi === spi);
-            if (index >= 0) outbound.splice(index, 1);
-          }
-        }
+        this.datapaths[side].delete(action.sas);
         break;
       case 'event':
         this.events.push({ side, at: this.now, event: action.event });
         break;
       case 'update':
-      case 'keepalive':
+        this.updates.push({ side, update: action });
         break;
+      case 'keepalive':
+        this.keepalives.push({ side, at: this.now });
     }
   }
 
-  private async effect(
-    side: Side,
-    effect: Extract<IkeAction, { kind: 'effect' }>['effect'],
-  ): Promise<EffectResult> {
+  private effect(side: Side, effect: Effect): EffectResult | Promise<EffectResult> {
     switch (effect.kind) {
       case 'compute': {
         const { task } = effect;
-        const isKeyExchange =
-          task.kind === 'generate' || task.kind === 'agree' || task.kind === 'respond';
-        const result = isKeyExchange
-          ? await computeKeyExchange(task)
-          : await (this.options.compute?.(task) ??
-              Promise.resolve<ComputeResult>({ kind: 'refused', reason: 'not simulated' }));
-        return { kind: 'compute', result };
+        const given = this.options.compute?.(side, task) ?? null;
+        if (given !== null) return { kind: 'compute', result: given };
+        if (task.kind === 'generate' || task.kind === 'agree' || task.kind === 'respond') {
+          return computeKeyExchange(task).then((result) => ({ kind: 'compute', result }));
+        }
+        return { kind: 'compute', result: { kind: 'refused', reason: 'not simulated' } };
       }
       case 'install': {
+        // The datapath does what it is told in order; that it is done may be told later.
         const refused = this.options.refuseInstall?.(side, effect.sas) ?? null;
-        if (refused === null) {
-          const { inbound, outbound } = this.datapaths[side];
-          for (const sa of effect.sas) {
-            if (sa.id.direction === 'inbound') inbound.set(sa.id.spi, sa);
-            else outbound.push(sa);
-          }
-        }
+        if (refused === null) this.datapaths[side].install(effect.sas);
         return { kind: 'install', refused };
       }
       case 'query':
-        return {
-          kind: 'query',
-          sas: effect.sas.map((id) => ({ id, packets: 0n, bytes: 0n, idleMs: null })),
-        };
+        return { kind: 'query', sas: this.datapaths[side].query(effect.sas, this.now) };
     }
   }
 
   private transmit(from: Side, datagram: IkeDatagram): void {
     const index = this.sent.length;
     this.sent.push({ from, at: this.now, datagram });
-    const fate = this.options.fate?.(datagram, from, index) ?? DELIVERED;
-    for (const delay of fate) this.inject(other(from), datagram, delay);
+    const fate = this.fate?.(datagram, from, index) ?? DELIVERED;
+    if (fate.length === 0) return;
+    const arriving = this.translate === undefined ? datagram : this.translate(datagram, from);
+    if (arriving === null) return;
+    for (const delay of fate) this.inject(other(from), arriving, delay);
   }
 
   /** A datagram that arrives at a side after `delay`, as if the other had sent it. */
   inject(to: Side, datagram: IkeDatagram, delay = 1): void {
+    const arriving = {
+      local: datagram.remote,
+      localPort: datagram.remotePort,
+      remote: datagram.local,
+      remotePort: datagram.localPort,
+      payload: Uint8Array.from(datagram.payload),
+    };
+    this.schedule(delay, () =>
+      this.perform(to, this.endpoints[to].handleDatagram(arriving, this.now)),
+    );
+  }
+
+  /** Has something done after `delay`. */
+  schedule(delay: number, run: () => void): void {
     this.order += 1;
-    this.arrivals.push({
-      at: this.now + delay,
-      order: this.order,
-      to,
-      datagram: {
-        local: datagram.remote,
-        localPort: datagram.remotePort,
-        remote: datagram.local,
-        remotePort: datagram.localPort,
-        payload: Uint8Array.from(datagram.payload),
-      },
-    });
-    this.arrivals.sort((x, y) => x.at - y.at || x.order - y.order);
+    const due = { at: this.now + delay, order: this.order, run };
+    const before = this.due.findIndex(({ at }) => at > due.at);
+    if (before < 0) this.due.push(due);
+    else this.due.splice(before, 0, due);
+  }
+
+  /** Whether a datagram or an effect is on its way. */
+  get isUnderWay(): boolean {
+    return this.due.length > 0;
+  }
+
+  /** The next thing that happens by `until`; false: there is none. */
+  private step(until: number): boolean {
+    const { a, b } = this.endpoints;
+    const first = this.due[0];
+    const next = Math.min(
+      first?.at ?? Infinity,
+      a.nextTimeout() ?? Infinity,
+      b.nextTimeout() ?? Infinity,
+    );
+    if (next > until || next === Infinity) return false;
+    this.now = Math.max(this.now, next);
+    if (first !== undefined && first.at <= this.now) {
+      this.due.shift();
+      first.run();
+    } else {
+      for (const side of SIDES) {
+        const due = this.endpoints[side].nextTimeout();
+        if (due !== null && due <= this.now) {
+          this.perform(side, this.endpoints[side].handleTimeout(this.now));
+        }
+      }
+    }
+    return true;
   }
 
   /** Runs all that happens until `until`, in order. */
   async runUntil(until: number): Promise<void> {
     for (let steps = 0; ; steps += 1) {
       if (steps > 100_000) throw new Error('the simulation does not come to rest');
-      const times = [
-        this.arrivals[0]?.at,
-        this.endpoints.a.nextTimeout(),
-        this.endpoints.b.nextTimeout(),
-      ].filter((at): at is number => at != null);
-      const next = Math.min(...times);
-      if (times.length === 0 || next > until) break;
-      this.now = Math.max(this.now, next);
-      const arrival = this.arrivals[0];
-      if (arrival !== undefined && arrival.at <= this.now) {
-        this.arrivals.shift();
-        await this.perform(
-          arrival.to,
-          this.endpoints[arrival.to].handleDatagram(arrival.datagram, this.now),
-        );
-      } else {
-        for (const side of ['a', 'b'] as const) {
-          const due = this.endpoints[side].nextTimeout();
-          if (due !== null && due <= this.now) {
-            await this.perform(side, this.endpoints[side].handleTimeout(this.now));
-          }
-        }
-      }
-      await this.exchangePackets();
+      while (this.slow.length > 0) await Promise.all(this.slow.splice(0));
+      if (!this.step(until)) break;
+      while (this.slow.length > 0) await Promise.all(this.slow.splice(0));
+      this.exchangePackets();
     }
     this.now = until;
   }
@@ -238,41 +262,42 @@ export class Simulation {
     await this.runUntil(this.now + span);
   }
 
+  /** As {@link run}, where all work is done at once. */
+  runNow(span: number): void {
+    const until = this.now + span;
+    for (let steps = 0; this.step(until); steps += 1) {
+      if (this.slow.length > 0) throw new Error('work that is not done at once');
+      if (steps > 100_000) throw new Error('the simulation does not come to rest');
+      this.exchangePackets();
+    }
+    this.now = until;
+  }
+
   /** From here on both sides send a packet over each entry after every step; what is lost is noted. */
   watchTraffic(entries: readonly string[]): void {
     this.watched = [...entries];
   }
 
-  private async exchangePackets(): Promise<void> {
+  private exchangePackets(): void {
     for (const entry of this.watched) {
-      for (const from of ['a', 'b'] as const) await this.sendPacket(from, entry);
+      for (const from of SIDES) this.sendPacket(from, entry);
     }
   }
 
   /** One packet from one side to the other; false: it was lost. */
-  async sendPacket(from: Side, entry: string): Promise<boolean> {
+  sendPacket(from: Side, entry: string): boolean {
     const sending = this.datapaths[from].sending(entry);
-    const to = this.datapaths[other(from)];
-    if (sending === null) {
-      this.lost.push({ from, at: this.now, why: 'no SA to send by' });
+    const to = other(from);
+    const lose = (why: string): false => {
+      this.lost.push({ from, at: this.now, why });
       return false;
-    }
-    const receiving = to.inbound.get(sending.id.spi);
-    if (receiving === undefined) {
-      this.lost.push({ from, at: this.now, why: `the peer has no SA ${sending.id.spi}` });
-      return false;
-    }
-    if (!Buffer.from(receiving.key).equals(Buffer.from(sending.key))) {
-      this.lost.push({ from, at: this.now, why: 'the two keys differ' });
-      return false;
-    }
-    if (!to.used.has(receiving.id.spi)) {
-      to.used.add(receiving.id.spi);
-      const receiver = other(from);
-      await this.perform(
-        receiver,
-        this.endpoints[receiver].handleFirstUse(receiving.id.spi, this.now),
-      );
+    };
+    if (sending === null) return lose('no SA to send by');
+    const receiving = this.datapaths[to].inbound.get(sending.id.spi);
+    if (receiving === undefined) return lose(`the peer has no SA ${sending.id.spi}`);
+    if (Buffer.compare(receiving.key, sending.key) !== 0) return lose('the two keys differ');
+    if (this.datapaths[to].receive(receiving, this.now)) {
+      this.perform(to, this.endpoints[to].handleFirstUse(receiving.id.spi, this.now));
     }
     return true;
   }
@@ -280,27 +305,56 @@ export class Simulation {
   // ---------------------------------------------------------------- commands and looks
 
   /** Starts a child and returns the number under which its end is told. */
-  async initiate(side: Side, child: string | null, peer: string): Promise<number> {
-    this.commands += 1;
-    const command = this.commands;
+  initiate(side: Side, child: string | null, peer: string): number {
+    const command = this.command();
     const paths = [this.path(side)];
-    await this.perform(
+    this.perform(
       side,
       this.endpoints[side].initiate({ peer, child, packet: null, paths, command }, this.now),
     );
     return command;
   }
 
-  async rekeyChild(side: Side, index = 0): Promise<void> {
-    const child = this.children(side)[index];
-    if (child === undefined) throw new Error(`${side} has no child ${index}`);
-    await this.perform(side, this.endpoints[side].rekeyChild(child.id, null, this.now));
+  /** A number for a command whose end is asked for by {@link outcome}. */
+  command(): number {
+    this.commands += 1;
+    return this.commands;
   }
 
-  async rekeyIkeSa(side: Side): Promise<void> {
+  rekeyChild(side: Side, index = 0): number {
+    const child = this.children(side)[index];
+    if (child === undefined) throw new Error(`${side} has no child ${index}`);
+    const command = this.command();
+    this.perform(side, this.endpoints[side].rekeyChild(child.id, command, this.now));
+    return command;
+  }
+
+  rekeyIkeSa(side: Side): number {
+    const command = this.command();
+    const { id } = this.establishedSa(side);
+    this.perform(side, this.endpoints[side].rekeyIkeSa(id, command, this.now));
+    return command;
+  }
+
+  terminateChild(side: Side, index = 0): number {
+    const child = this.children(side)[index];
+    if (child === undefined) throw new Error(`${side} has no child ${index}`);
+    const command = this.command();
+    this.perform(side, this.endpoints[side].terminateChild(child.id, command, this.now));
+    return command;
+  }
+
+  terminateIkeSa(side: Side, force = false): number {
+    const command = this.command();
+    const { id } = this.establishedSa(side);
+    this.perform(side, this.endpoints[side].terminateIkeSa(id, { force, command }, this.now));
+    return command;
+  }
+
+  private establishedSa(side: Side): IkeSaSnapshot {
     const [sa] = this.ikeSas(side).filter(({ state }) => state === 'established');
     if (sa === undefined) throw new Error(`${side} has no IKE SA`);
-    await this.perform(side, this.endpoints[side].rekeyIkeSa(sa.id, null, this.now));
+    return sa;
   }
 
   /** How a command ended; undefined: it has not yet. */

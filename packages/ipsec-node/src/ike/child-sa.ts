@@ -240,6 +240,12 @@ export class ChildSa {
     );
   }
 
+  /** It never was: its SPI is given back and its keys are wiped. */
+  discard(): void {
+    this.dropHeld();
+    this.ike.host.releaseSpi(this.inboundSpi);
+  }
+
   private dropHeld(): void {
     this.held?.key.fill(0);
     this.held = null;

@@ -46,6 +46,23 @@ export interface HalfOpen {
   readonly timer: TimerHandle;
 }
 
+/** Sizes of the tables of an endpoint. */
+export interface EndpointUsage {
+  readonly ikeSas: number;
+  readonly halfOpen: number;
+  /** IKE SAs that can be named by an SPI, and by a first message. */
+  readonly ikeSpis: number;
+  readonly firstMessages: number;
+  readonly children: number;
+  /** Inbound SPIs that are taken: of children, and of those that are being negotiated. */
+  readonly spis: number;
+  readonly timers: number;
+  /** Effects that were asked for and are not done. */
+  readonly effects: number;
+  /** Bytes of fragments in reassembly. */
+  readonly fragmentBytes: number;
+}
+
 /** What an {@link IkeSa} asks of its endpoint, and what the endpoint's methods stand on. */
 export class EndpointHost implements IkeHost {
   now: Milliseconds = 0;
@@ -149,6 +166,20 @@ export class EndpointHost implements IkeHost {
 
   get count(): number {
     return this.numbered.size;
+  }
+
+  usage(): EndpointUsage {
+    return {
+      ikeSas: this.numbered.size,
+      halfOpen: this.admissions.halfOpenCount,
+      ikeSpis: this.bySpi.size,
+      firstMessages: this.initiated.size,
+      children: this.children.size,
+      spis: this.spis.size,
+      timers: this.timers.size,
+      effects: this.waiting.size,
+      fragmentBytes: this.fragmentBytes,
+    };
   }
 
   all(): readonly IkeSa[] {
@@ -332,7 +363,9 @@ export class EndpointHost implements IkeHost {
     const isRekey = rekeysIkeSa(payloads);
     // RFC 7296 section 2.25.2: an IKE SA on its way out takes no more; while we rekey it, it takes
     // the peer's rekey of it but no child.
-    if (sa.phase !== 'established' || (sa.ownRekey !== null && !isRekey) || this.isClosing) {
+    const isLeaving = sa.phase !== 'established' || (sa.ownRekey !== null && !isRekey);
+    // One that is not in place yet has no children: the peer is ahead of us.
+    if (isLeaving || sa.predecessor !== null || this.isClosing) {
       return refuse('the IKE SA is being rekeyed or closed', NOTIFY.TEMPORARY_FAILURE);
     }
     if (sa.peerRekey !== null || (isRekey && (sa.isBusyWithChildren || sa.followup !== null))) {
@@ -372,7 +405,7 @@ export class EndpointHost implements IkeHost {
         formatIdentity(other.remoteIdentity) === name,
     );
     for (const other of others) {
-      if (initialContact) {
+      if (initialContact && !isCrossing(sa, other)) {
         other.close('ours', 'the peer has started anew');
       } else if (peer.unique === 'no') {
         continue;

@@ -16,7 +16,7 @@ import type { PacketFields } from '../spd/packet.js';
 import type { EffectResult, IkeAction, IkeDatagram, IkeSaSnapshot } from './action.js';
 import { IkeSa } from './ike-sa.js';
 import { type IkeLimits } from './limits.js';
-import { EndpointHost } from './endpoint-host.js';
+import { EndpointHost, type EndpointUsage } from './endpoint-host.js';
 
 export interface IkeEndpointOptions {
   readonly pad: Pad;
@@ -192,6 +192,11 @@ export class IkeEndpoint {
 
   get halfOpenCount(): number {
     return this.host.admissions.halfOpenCount;
+  }
+
+  /** How much is held in each table: what is bounded, and must be given back. */
+  usage(): EndpointUsage {
+    return this.host.usage();
   }
 
   snapshots(now: Milliseconds): readonly IkeSaSnapshot[] {

@@ -75,4 +75,6 @@ export interface Followup {
   /** The ADDITIONAL_KEY_EXCHANGE data that names it. */
   readonly link: Uint8Array;
   next(payloads: readonly Payload[]): Exchange<Reply>;
+  /** It will never come: gives back what was kept for it. */
+  abandon(): void;
 }

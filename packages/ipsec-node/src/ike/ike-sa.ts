@@ -31,6 +31,7 @@ import {
 } from './exchange/step.js';
 import { isSameBytes } from './bytes.js';
 import { NOTIFY } from './notify.js';
+import { findNotify } from './exchange/find.js';
 import { encodePayloads } from './payload/codec.js';
 import {
   EXCHANGE_NUMBERS,
@@ -93,6 +94,8 @@ export class IkeSa {
   rekeyAt: Milliseconds | null = null;
   lastHeardAt: Milliseconds;
   lastSentAt: Milliseconds;
+  /** The IKE SA that this one was made to replace, as long as it has not (RFC 7296 2.8.2). */
+  predecessor: IkeSa | null = null;
   /** A rekey of this IKE SA that is under way or done, of each side (RFC 7296 section 2.8.2). */
   ownRekey: IkeRekey | null = null;
   peerRekey: IkeRekey | null = null;
@@ -215,8 +218,13 @@ export class IkeSa {
     for (const child of this.children) child.ike = this;
     old.children = [];
     old.phase = 'rekeyed';
+    this.predecessor = null;
     for (const name of ['rekey', 'expire', 'liveness', 'keepalive']) old.cancelTimer(name);
     old.rekeyAt = null;
+    // The peer deletes it where we do not; longer than it tries is not waited for.
+    old.setTimer('expire', old.host.limits.forgottenMs, () =>
+      old.close('ours', 'the peer never deleted it'),
+    );
     old.moveTurnsTo(this);
     this.phase = 'established';
     this.establishedAt = this.host.now;
@@ -339,7 +347,10 @@ export class IkeSa {
       this.host.now + wait * (0.9 + (0.2 * jitter) / 255),
       () => {
         if (this.pending !== pending) return;
-        if (pending.attempts > limits.retransmitMax) {
+        // Who is being told that this IKE SA ends need not be told for long: it has its own ways to
+        // find out, and traffic waits for what comes after.
+        const tries = this.phase === 'deleting' ? limits.deleteTriesMax : limits.retransmitMax;
+        if (pending.attempts > tries) {
           this.close('dead', `no answer to ${pending.exchange} after ${pending.attempts} tries`);
         } else {
           this.transmit(pending);
@@ -401,7 +412,8 @@ export class IkeSa {
       // RFC 7296 section 2.1: the same request gets the same response, bit for bit. Of a fragmented
       // one the first fragment asks for it (RFC 7383 section 2.6.1).
       if (this.lastRequest !== null && isSameBytes(this.lastRequest, message.bytes)) {
-        this.send(this.lastResponse, this.requestPath);
+        // Section 2.11: to where the request came from, which a NAT may have changed meanwhile.
+        this.send(this.lastResponse, this.messagePath);
       }
       return;
     }
@@ -465,7 +477,9 @@ export class IkeSa {
       if (error.notify !== null) {
         this.respond(request, [notifyPayload(error.notify, error.options.data)]);
       }
-      if (error.fatal) this.close('dead', reason);
+      // RFC 7296 section 2.21.3: INVALID_SYNTAX is fatal in both peers.
+      const isFatal = error.fatal || error.notify === NOTIFY.INVALID_SYNTAX;
+      if (isFatal) this.close('dead', reason);
     }
   }
 
@@ -522,9 +536,14 @@ export class IkeSa {
   ): void {
     if (this.pending !== pending) return;
     pending.timer.cancel();
+    this.cancelTimer('distrust');
     this.pending = null;
     if (pending.exchange !== 'IKE_SA_INIT') this.nextRequestId += 1;
     pending.resume({ kind: 'response', payloads, message });
+    // RFC 7296 section 2.21.3: INVALID_SYNTAX is fatal in both peers.
+    if (this.phase !== 'connecting' && findNotify(payloads, NOTIFY.INVALID_SYNTAX) !== null) {
+      this.close('dead', 'the peer answered INVALID_SYNTAX');
+    }
     this.nextTurn();
   }
 
@@ -673,6 +692,12 @@ export class IkeSa {
     this.answering = null;
     if (current !== null && !this.advancing.has(current.exchange)) current.exchange.return();
     if (answering !== null && !this.advancing.has(answering)) answering.return({ payloads: [] });
+    this.followup?.abandon();
+    this.followup = null;
+    // What was to take its place has nothing to stand on.
+    for (const rekey of [this.ownRekey, this.peerRekey]) {
+      if (rekey?.successor?.predecessor === this) rekey.successor.close(end, reason);
+    }
     this.host.release(this, end);
     current?.turn.done(reason);
     for (const turn of waiting) turn.done(reason);

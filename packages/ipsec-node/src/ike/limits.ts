@@ -33,6 +33,10 @@ export const IKE_LIMITS = {
   retransmitMs: 1_000,
   retransmitBase: 1.8,
   retransmitMax: 10,
+  /** The same for the Delete of an IKE SA: after about 40 seconds it is gone here in any case. */
+  deleteTriesMax: 5,
+  /** An IKE SA that was rekeyed waits this long for its Delete, and one that lost a collision. */
+  forgottenMs: 300_000,
   /** INVALID_IKE_SPI answers a second: for one source, and over all (RFC 7296 section 2.21.4). */
   invalidSpiPerSource: 1,
   invalidSpiPerSecond: 10,

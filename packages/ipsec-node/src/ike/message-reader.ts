@@ -81,8 +81,8 @@ export class MessageReader {
       return this.parse(message, outcome.firstPayload, outcome.bytes);
     }
     if (outcome.kind === 'refused') {
-      this.dropReassembly();
-      this.sa.detail(`Fragments were refused: ${outcome.reason}`);
+      // RFC 7383 section 2.6: it is discarded alone. One that came before is every retransmission.
+      if (parts.byteLength === 0) this.dropReassembly();
       return null;
     }
     const change = parts.byteLength - this.reassembly.bytes;

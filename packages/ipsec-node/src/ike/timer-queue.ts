@@ -43,6 +43,11 @@ export class TimerQueue {
     return entry;
   }
 
+  /** How many wait. */
+  get size(): number {
+    return this.heap.reduce((sum, { run }) => sum + (run === null ? 0 : 1), 0);
+  }
+
   /** The first moment at which something is due; null: nothing is. */
   next(): Milliseconds | null {
     this.dropCancelled();

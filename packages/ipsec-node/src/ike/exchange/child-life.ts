@@ -19,10 +19,17 @@ export function* installChild(
   const child = new ChildSa(sa, agreement, material.areWeInitiator);
   const sas = child.build(material, outbound);
   for (const secret of material.secrets) secret.fill(0);
-  const refused = yield* install(sas);
-  if (refused !== null) {
-    sa.host.releaseSpi(child.inboundSpi);
-    throw new ExchangeRefused(`the datapath refused the SAs: ${refused}`, NOTIFY.TEMPORARY_FAILURE);
+  let isInstalled = false;
+  try {
+    const refused = yield* install(sas);
+    if (refused !== null) {
+      const reason = `the datapath refused the SAs: ${refused}`;
+      throw new ExchangeRefused(reason, NOTIFY.TEMPORARY_FAILURE);
+    }
+    isInstalled = true;
+  } finally {
+    // Also where this is abandoned: the IKE SA is gone, and its lane deletes what was installed.
+    if (!isInstalled) child.discard();
   }
   child.state = 'installed';
   child.establishedAt = sa.host.now;

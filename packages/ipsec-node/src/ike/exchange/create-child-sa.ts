@@ -135,17 +135,18 @@ export function* createChild(
       if (replaces !== null) {
         replaces.ownRekey = { nonces: [ni, nr.data], successor: child };
       }
+      offer = null;
       return child;
     }
   } catch (error) {
-    if (offer !== null && !sa.children.some((child) => child.inboundSpi === offer?.spi)) {
-      sa.host.releaseSpi(offer.spi);
-    }
     if (replaces !== null && replaces.ownRekey?.successor === null) {
       replaces.ownRekey = null;
       if (replaces.state === 'rekeying') replaces.state = 'installed';
     }
     throw error;
+  } finally {
+    // Also where this is abandoned: what has not become a child gives its SPI back.
+    if (offer !== null) sa.host.releaseSpi(offer.spi);
   }
 }
 
@@ -206,6 +207,7 @@ export function* respondCreateChild(sa: IkeSa, payloads: readonly Payload[]): Ex
   const { agreement } = chosen;
   const method = keyExchangeOf(agreement.proposal);
   const nr = host.random(NONCE_LEN);
+  let isKept = false;
   try {
     const secrets: Uint8Array[] = [];
     const answer: Payload[] = [];
@@ -237,16 +239,18 @@ export function* respondCreateChild(sa: IkeSa, payloads: readonly Payload[]): Ex
     const complete = (): Exchange<() => void> =>
       completeResponder(sa, agreement, { ni: ni.data, nr, secrets }, replaces);
     const additional = additionalMethods(agreement.proposal);
-    if (additional.length === 0) return { payloads: reply, after: yield* complete() };
+    if (additional.length === 0) {
+      const after = yield* complete();
+      isKept = true;
+      return { payloads: reply, after };
+    }
     const link = expectFollowups(sa, additional, secrets, complete, () =>
       host.releaseSpi(agreement.inboundSpi),
     );
+    isKept = true;
     return { payloads: [...reply, link] };
-  } catch (error) {
-    if (!sa.children.some((child) => child.inboundSpi === agreement.inboundSpi)) {
-      host.releaseSpi(agreement.inboundSpi);
-    }
-    throw error;
+  } finally {
+    if (!isKept) host.releaseSpi(agreement.inboundSpi);
   }
 }
 
@@ -358,6 +362,7 @@ export function expectFollowups(
   sa.setTimer('followup', FOLLOWUP_MS, drop);
   sa.followup = {
     link,
+    abandon: drop,
     *next(payloads) {
       const ke = findPayload(payloads, 'ke');
       if (ke === null || method === undefined || ke.method !== method) {

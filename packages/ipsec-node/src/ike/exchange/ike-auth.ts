@@ -85,70 +85,72 @@ export function* initiateAuth(
       ? yield* ownAuth(sa, peer, octets(plain))
       : null;
   const offer = first === null ? null : offerChild(sa, first, null);
-  const wanted = peer.remoteIdentity.kind === 'exact' ? peer.remoteIdentity.identity : null;
-  const { payloads: answer } = yield* request('IKE_AUTH', [
-    idi,
-    ...certificatePayloads(peer, transcript.certificateRequests),
-    ...(wanted === null ? [] : [identityPayload('id-responder', wanted)]),
-    auth,
-    ...(options.initialContact ? [notifyPayload(NOTIFY.INITIAL_CONTACT)] : []),
-    ...(offer?.payloads ?? []),
-    ...(peer.mobike ? [notifyPayload(NOTIFY.MOBIKE_SUPPORTED)] : []),
-    ...(ppkKeys === null ? [] : [ppkIdentity(peer)]),
-    ...(noPpkAuth === null ? [] : [notifyPayload(NOTIFY.NO_PPK_AUTH, noPpkAuth.data)]),
-  ]);
+  let child: ChildSa | null = null;
+  try {
+    const wanted = peer.remoteIdentity.kind === 'exact' ? peer.remoteIdentity.identity : null;
+    const { payloads: answer } = yield* request('IKE_AUTH', [
+      idi,
+      ...certificatePayloads(peer, transcript.certificateRequests),
+      ...(wanted === null ? [] : [identityPayload('id-responder', wanted)]),
+      auth,
+      ...(options.initialContact ? [notifyPayload(NOTIFY.INITIAL_CONTACT)] : []),
+      ...(offer?.payloads ?? []),
+      ...(peer.mobike ? [notifyPayload(NOTIFY.MOBIKE_SUPPORTED)] : []),
+      ...(ppkKeys === null ? [] : [ppkIdentity(peer)]),
+      ...(noPpkAuth === null ? [] : [notifyPayload(NOTIFY.NO_PPK_AUTH, noPpkAuth.data)]),
+    ]);
 
-  const idr = findPayload(answer, 'id-responder');
-  const theirAuth = findPayload(answer, 'authentication');
-  if (idr === null || theirAuth === null) {
-    if (offer !== null) sa.host.releaseSpi(offer.spi);
-    throw authRefusedByPeer(sa, peer, answer);
-  }
-  // RFC 8784 section 3: the responder says by PPK_IDENTITY that it used the key.
-  const isPpkUsed = ppkKeys !== null && findNotify(answer, NOTIFY.PPK_IDENTITY) !== null;
-  if (peer.ppk?.required === true && !isPpkUsed) {
-    tellAuthenticationFailed(sa);
-    throw new ExchangeRefused('the peer did not use the PPK', null, { fatal: true });
-  }
-  const keys = isPpkUsed ? ppkKeys : plain;
-  try {
-    const identity = identityOfPayload(idr.idType, idr.data);
-    if (identity === null || !matchesIdentity(peer.remoteIdentity, identity)) {
-      refuse(sa, peer, 'us', NOTIFY.AUTHENTICATION_FAILED, 'the peer is somebody else', [
-        {
-          field: 'remote.id',
-          ours: formatIdentityPattern(peer.remoteIdentity),
-          theirs: identity === null ? `ID type ${idr.idType}` : formatIdentity(identity),
-        },
-      ]);
-      throw new ExchangeRefused('the peer is somebody else', NOTIFY.AUTHENTICATION_FAILED);
+    const idr = findPayload(answer, 'id-responder');
+    const theirAuth = findPayload(answer, 'authentication');
+    if (idr === null || theirAuth === null) {
+      throw authRefusedByPeer(sa, peer, answer);
     }
-    const theirOctets = octetsOf(sa, transcript, keys, idr, 'responder', requestId);
-    yield* verifyPeer(sa, peer, identity, answer, theirAuth, theirOctets);
-    sa.remoteIdentity = identity;
-  } catch (error) {
-    if (offer !== null) sa.host.releaseSpi(offer.spi);
-    if (!(error instanceof ExchangeRefused)) throw error;
-    // RFC 7296 section 2.21.2: the responder takes the IKE SA for good, so it is told.
-    tellAuthenticationFailed(sa);
-    throw new ExchangeRefused(error.reason, null, { fatal: true });
-  }
-  finishPpk(sa, isPpkUsed ? ppkKeys : null);
-  sa.localIdentity = peer.localIdentity;
-  sa.abilities.mobike = peer.mobike && findNotify(answer, NOTIFY.MOBIKE_SUPPORTED) !== null;
-  noteAdditionalAddresses(sa, answer);
-  const outcome = { initialContact: findNotify(answer, NOTIFY.INITIAL_CONTACT) !== null };
-  if (offer === null) return { ...outcome, child: null, refused: null };
-  try {
-    const agreement = readChildAnswer(sa, offer, answer);
-    const material = { ni: transcript.ni, nr: transcript.nr, secrets: [], areWeInitiator: true };
-    const child = yield* installChild(sa, agreement, material, 'now');
-    warnOfRekey(sa, child, answer);
-    return { ...outcome, child, refused: null };
-  } catch (error) {
-    if (!(error instanceof ExchangeRefused)) throw error;
-    sa.host.releaseSpi(offer.spi);
-    return { ...outcome, child: null, refused: error.reason };
+    // RFC 8784 section 3: the responder says by PPK_IDENTITY that it used the key.
+    const isPpkUsed = ppkKeys !== null && findNotify(answer, NOTIFY.PPK_IDENTITY) !== null;
+    if (peer.ppk?.required === true && !isPpkUsed) {
+      tellAuthenticationFailed(sa);
+      throw new ExchangeRefused('the peer did not use the PPK', null, { fatal: true });
+    }
+    const keys = isPpkUsed ? ppkKeys : plain;
+    try {
+      const identity = identityOfPayload(idr.idType, idr.data);
+      if (identity === null || !matchesIdentity(peer.remoteIdentity, identity)) {
+        refuse(sa, peer, 'us', NOTIFY.AUTHENTICATION_FAILED, 'the peer is somebody else', [
+          {
+            field: 'remote.id',
+            ours: formatIdentityPattern(peer.remoteIdentity),
+            theirs: identity === null ? `ID type ${idr.idType}` : formatIdentity(identity),
+          },
+        ]);
+        throw new ExchangeRefused('the peer is somebody else', NOTIFY.AUTHENTICATION_FAILED);
+      }
+      const theirOctets = octetsOf(sa, transcript, keys, idr, 'responder', requestId);
+      yield* verifyPeer(sa, peer, identity, answer, theirAuth, theirOctets);
+      sa.remoteIdentity = identity;
+    } catch (error) {
+      if (!(error instanceof ExchangeRefused)) throw error;
+      // RFC 7296 section 2.21.2: the responder takes the IKE SA for good, so it is told.
+      tellAuthenticationFailed(sa);
+      throw new ExchangeRefused(error.reason, null, { fatal: true });
+    }
+    finishPpk(sa, isPpkUsed ? ppkKeys : null);
+    sa.localIdentity = peer.localIdentity;
+    sa.abilities.mobike = peer.mobike && findNotify(answer, NOTIFY.MOBIKE_SUPPORTED) !== null;
+    noteAdditionalAddresses(sa, answer);
+    const outcome = { initialContact: findNotify(answer, NOTIFY.INITIAL_CONTACT) !== null };
+    if (offer === null) return { ...outcome, child: null, refused: null };
+    try {
+      const agreement = readChildAnswer(sa, offer, answer);
+      const material = { ni: transcript.ni, nr: transcript.nr, secrets: [], areWeInitiator: true };
+      child = yield* installChild(sa, agreement, material, 'now');
+      warnOfRekey(sa, child, answer);
+      return { ...outcome, child, refused: null };
+    } catch (error) {
+      if (!(error instanceof ExchangeRefused)) throw error;
+      return { ...outcome, child: null, refused: error.reason };
+    }
+  } finally {
+    if (offer !== null && child === null) sa.host.releaseSpi(offer.spi);
   }
 }
 

@@ -112,8 +112,7 @@ export function* rekeyIkeSa(sa: IkeSa): Exchange<IkeSa> {
   } catch (error) {
     sa.ownRekey = null;
     // The peer's rekey at the same moment stands alone then.
-    const theirs = sa.peerRekey?.successor;
-    if (theirs != null && sa.isOpen && sa.phase === 'established') theirs.takeOver(sa);
+    yieldToPeer(sa);
     throw error;
   }
 }
@@ -176,7 +175,6 @@ export function* respondRekeyIkeSa(sa: IkeSa, payloads: readonly Payload[]): Exc
     return () => {
       // Ours is under way too: its answer decides (RFC 7296 section 2.8.2).
       if (sa.ownRekey === null && sa.phase === 'established') successor.takeOver(sa);
-      sa.setTimer('expire', FORGOTTEN_MS, () => sa.close('ours', 'the peer never deleted it'));
     };
   }
   const additional = additionalMethods(chosen.proposal);
@@ -185,33 +183,33 @@ export function* respondRekeyIkeSa(sa: IkeSa, payloads: readonly Payload[]): Exc
   return { payloads: [...answer, link] };
 }
 
-/** How long an old IKE SA waits for its Delete: longer than the peer sends it again. */
-const FORGOTTEN_MS = 300_000;
-
 /**
  * The peer closes the old IKE SA while our own rekey of it is not answered: its rekey stands, ours
  * is forgotten (RFC 7296 section 2.25.2).
  */
 export function yieldToPeer(sa: IkeSa): void {
   const theirs = sa.peerRekey?.successor;
-  if (theirs != null && sa.phase === 'established') theirs.takeOver(sa);
+  if (theirs?.predecessor === sa && theirs.isOpen) theirs.takeOver(sa);
 }
 
 function settle(sa: IkeSa, successor: IkeSa): IkeSa {
   const theirs = sa.peerRekey;
   const own = sa.ownRekey;
-  if (theirs?.successor == null || own === null) {
+  // The peer may have deleted the one that it made: it saw both rekeys first.
+  if (theirs?.successor?.predecessor !== sa || !theirs.successor.isOpen || own === null) {
     successor.takeOver(sa);
     return sa;
   }
   if (ownIsLowest(own.nonces, theirs.nonces)) {
     theirs.successor.takeOver(sa);
     successor.phase = 'rekeyed';
+    successor.predecessor = null;
     return successor;
   }
-  theirs.successor.phase = 'rekeyed';
   const redundant = theirs.successor;
-  redundant.setTimer('expire', FORGOTTEN_MS, () =>
+  redundant.phase = 'rekeyed';
+  redundant.predecessor = null;
+  redundant.setTimer('expire', sa.host.limits.forgottenMs, () =>
     redundant.close('ours', 'the peer never deleted it'),
   );
   successor.takeOver(sa);
@@ -246,6 +244,7 @@ function makeSuccessor(
   successor.proposal = proposal;
   successor.useKeys(suite, keys);
   successor.phase = 'established';
+  successor.predecessor = sa;
   sa.host.adopt(successor);
   return successor;
 }
