@@ -82,16 +82,17 @@ function pathFault(
   anchors: readonly CertificateInfo[],
   now: Date,
 ): string {
-  const named = (find: (each: CertificateInfo) => boolean): string =>
-    (received.find(find) ?? leaf).subjectText;
-  const isAt = (date: Date): boolean =>
-    Math.floor(date.getTime() / 1000) * 1000 === result.at?.getTime();
-  const when = result.at === null ? '' : dateText(result.at);
+  // The time of the refusal tells whose it is.
+  const isAt = (date: Date): boolean => Math.floor(date.getTime() / 1000) === result.atSeconds;
   switch (result.why) {
-    case 'expired':
-      return `"${named(({ notAfter }) => isAt(notAfter))}" expired on ${when}`;
-    case 'not-yet-valid':
-      return `"${named(({ notBefore }) => isAt(notBefore))}" is not valid before ${when}`;
+    case 'expired': {
+      const { subjectText, notAfter } = received.find((each) => isAt(each.notAfter)) ?? leaf;
+      return `"${subjectText}" expired on ${dateText(notAfter)}`;
+    }
+    case 'not-yet-valid': {
+      const { subjectText, notBefore } = received.find((each) => isAt(each.notBefore)) ?? leaf;
+      return `"${subjectText}" is not valid before ${dateText(notBefore)}`;
+    }
     case 'unknown-issuer':
       return unknownIssuer(leaf, received, anchors, now);
     case 'purpose':

@@ -97,7 +97,8 @@ export type PathResult =
       readonly kind: 'refused';
       /** `expired`, `revoked`, `unknown-issuer`, ...: path_validation.rs has them all. */
       readonly why: string;
-      readonly at: Date | null;
+      /** Seconds since 1970, where the reason has a time. */
+      readonly atSeconds: number | null;
       readonly detail: string;
     };
 
@@ -114,6 +115,6 @@ export function validatePath(request: PathRequest): PathResult {
   if (reply.refused === undefined) {
     return { kind: 'path', certificates: reply.path, anchorIndex: reply.anchorIndex };
   }
-  const at = reply.atSeconds === undefined ? null : new Date(reply.atSeconds * 1000);
-  return { kind: 'refused', why: reply.refused, at, detail: reply.detail };
+  const { refused: why, atSeconds = null, detail } = reply;
+  return { kind: 'refused', why, atSeconds, detail };
 }
