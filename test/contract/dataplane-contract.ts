@@ -27,6 +27,7 @@ export const CONTRACT_OPTIONS: DataplaneOptions = {
   listen: ['127.0.0.1'],
   port: 45_500,
   ikePort: 45_501,
+  ike: true,
   encapsulations: ['udp'],
   protectedInterfaces: [],
   unprotectedInterfaces: [],
@@ -148,7 +149,11 @@ export function runDataplaneContract(
         ['deleteSa', () => dataplane.deleteSa(OUTBOUND.id)],
         ['querySad', () => dataplane.querySad()],
         ['counters', () => dataplane.counters()],
+        ['addSas', () => dataplane.addSas([OUTBOUND])],
+        ['deleteSas', () => dataplane.deleteSas([OUTBOUND.id])],
+        ['querySas', () => dataplane.querySas([OUTBOUND.id])],
         ['sendIke', () => dataplane.sendIke([])],
+        ['sendKeepalive', () => dataplane.sendKeepalive([])],
       ])('%s is refused', async (_verb, call) => {
         await expect(call()).rejects.toEqual(failsWith('IPSEC_ERR_CLOSED'));
       });
@@ -257,6 +262,61 @@ export function runDataplaneContract(
       });
     });
 
+    describe('several at once', () => {
+      beforeEach(opened);
+
+      it('addSas adds all', async () => {
+        await dataplane.addSas([OUTBOUND, INBOUND, contractSa('outbound', 0xc000_0003)]);
+        expect(await dataplane.querySad()).toHaveLength(3);
+        await dataplane.addSas([]);
+        expect(await dataplane.querySad()).toHaveLength(3);
+      });
+
+      it('addSas adds none where one is refused', async () => {
+        await dataplane.addSa(OUTBOUND);
+        for (const [last, code] of [
+          [OUTBOUND, 'IPSEC_ERR_SA_EXISTS'],
+          [INBOUND, 'IPSEC_ERR_SA_EXISTS'],
+          [
+            { ...contractSa('outbound', 0xc000_0004), entry: 'clear' },
+            'IPSEC_ERR_SPD_ENTRY_UNKNOWN',
+          ],
+          [
+            { ...contractSa('inbound', 0xc000_0004), key: new Uint8Array(1) },
+            'IPSEC_ERR_SA_INVALID',
+          ],
+        ] as const) {
+          const sas = [INBOUND, contractSa('outbound', 0xc000_0003), last];
+          await expect(dataplane.addSas(sas)).rejects.toEqual(failsWith(code));
+          expect((await dataplane.querySad()).map(({ id }) => id)).toEqual([OUTBOUND.id]);
+        }
+        await dataplane.addSas([INBOUND, contractSa('outbound', 0xc000_0003)]);
+      });
+
+      it('querySas and deleteSas leave out what is not there', async () => {
+        await dataplane.addSas([OUTBOUND, INBOUND]);
+        const ids = [INBOUND.id, { direction: 'inbound', spi: 0xc000_0009 }] as const;
+        expect((await dataplane.querySas(ids)).map(({ id }) => id)).toEqual([INBOUND.id]);
+        expect(await dataplane.querySas([INBOUND.id])).toMatchObject([
+          { entry: 'lan', packets: 0n, bytes: 0n, idleMs: null, drops: {} },
+        ]);
+        expect((await dataplane.deleteSas(ids)).map(({ id }) => id)).toEqual([INBOUND.id]);
+        expect((await dataplane.querySad()).map(({ id }) => id)).toEqual([OUTBOUND.id]);
+        await dataplane.addSa(INBOUND);
+      });
+
+      it('holds thousands', async () => {
+        const many = Array.from({ length: 2_000 }, (_, index) => [
+          contractSa('inbound', 0xd000_0000 + index),
+          contractSa('outbound', 0xd000_0000 + index),
+        ]).flat();
+        await dataplane.addSas(many);
+        expect(await dataplane.querySad()).toHaveLength(4_000);
+        expect(await dataplane.deleteSas(many.map(({ id }) => id))).toHaveLength(4_000);
+        expect(await dataplane.querySad()).toEqual([]);
+      });
+    });
+
     describe('reserve', () => {
       beforeEach(opened);
 
@@ -292,16 +352,21 @@ export function runDataplaneContract(
 
       it('takes a new endpoint', async () => {
         await dataplane.addSa(OUTBOUND);
-        await dataplane.updateSa(OUTBOUND.id, { remote: '127.0.0.3', remotePort: 4500 });
+        await dataplane.updateSa(OUTBOUND.id, { ...OUTBOUND, remote: '127.0.0.3' });
+        await dataplane.addSa(INBOUND);
+        await dataplane.updateSa(INBOUND.id, { ...INBOUND, local: '127.0.0.4', localPort: 4501 });
       });
 
       it('refuses what is no endpoint, and an SA that does not exist', async () => {
         await dataplane.addSa(OUTBOUND);
         await expect(
-          dataplane.updateSa(OUTBOUND.id, { remote: 'nowhere', remotePort: 4500 }),
+          dataplane.updateSa(OUTBOUND.id, { ...OUTBOUND, remote: 'nowhere' }),
         ).rejects.toEqual(failsWith('IPSEC_ERR_SA_INVALID'));
         await expect(
-          dataplane.updateSa(INBOUND.id, { remote: '127.0.0.3', remotePort: 4500 }),
+          dataplane.updateSa(OUTBOUND.id, { ...OUTBOUND, local: '::1' }),
+        ).rejects.toEqual(failsWith('IPSEC_ERR_SA_INVALID'));
+        await expect(
+          dataplane.updateSa(INBOUND.id, { ...INBOUND, remote: '127.0.0.3' }),
         ).rejects.toEqual(failsWith('IPSEC_ERR_SA_UNKNOWN'));
       });
     });
@@ -378,10 +443,14 @@ export function runDataplaneContract(
           dataplane.replaceSpd(CONTRACT_SPD),
           dataplane.addSa(INBOUND),
           dataplane.reserve(OUTBOUND.id, 1n),
-          dataplane.updateSa(OUTBOUND.id, { remote: '127.0.0.3', remotePort: 4500 }),
+          dataplane.addSas([INBOUND]),
+          dataplane.updateSa(OUTBOUND.id, OUTBOUND),
           dataplane.deleteSa(OUTBOUND.id),
+          dataplane.deleteSas([OUTBOUND.id]),
           dataplane.querySad(),
+          dataplane.querySas([OUTBOUND.id]),
           dataplane.sendIke([]),
+          dataplane.sendKeepalive([]),
           dataplane.counters(),
         ];
         for (const verb of await Promise.allSettled(verbs)) {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { systemClock } from '../../packages/ipsec-node/src/clock.js';
-import type { DataplaneEvent } from '../../packages/ipsec-node/src/dataplane/dataplane.js';
+import type { DataplaneEvent, SaValue } from '../../packages/ipsec-node/src/dataplane/dataplane.js';
 import { MemoryDataplane } from '../../packages/ipsec-node/src/dataplane/memory-dataplane.js';
 import {
   CONTRACT_OPTIONS,
@@ -8,6 +8,12 @@ import {
   contractSa,
   runDataplaneContract,
 } from './dataplane-contract.js';
+import {
+  runDataplaneWireContract,
+  type Wire,
+  type WireAddress,
+  type WireArrival,
+} from './dataplane-wire-contract.js';
 
 runDataplaneContract(
   'memory',
@@ -23,6 +29,79 @@ runDataplaneContract(
   },
   { receives: true },
 );
+
+/** The hosts and the network around the twin: what it is told, and what it says that it sent. */
+class MemoryWire implements Wire {
+  readonly #dataplane: MemoryDataplane;
+
+  constructor(dataplane: MemoryDataplane) {
+    this.#dataplane = dataplane;
+  }
+
+  async open(): Promise<void> {}
+
+  async close(): Promise<void> {}
+
+  async send(from: WireAddress, to: WireAddress, bytes: Uint8Array): Promise<void> {
+    this.#dataplane.receiveDatagram({
+      local: to.address,
+      localPort: to.port,
+      remote: from.address,
+      remotePort: from.port,
+      bytes,
+    });
+    // As a real one does: others have their turn.
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+
+  async sendEsp(from: WireAddress, sa: SaValue, sequenceNumber: bigint): Promise<void> {
+    const ends = { remote: from.address, remotePort: from.port };
+    this.#dataplane.receive(sa.id.spi, sequenceNumber, 100n, ends);
+  }
+
+  async emit(): Promise<void> {
+    this.#dataplane.offer('lan', {
+      source: '10.1.0.9',
+      destination: '10.2.0.9',
+      protocol: 17,
+      hasPorts: true,
+      sourcePort: 1000,
+      destinationPort: 2000,
+      icmpType: 0,
+      icmpCode: 0,
+    });
+  }
+
+  arrivals(): readonly WireArrival[] {
+    const others = this.#dataplane.wire.map(
+      ({ local, localPort, remote, remotePort, bytes }): WireArrival => ({
+        from: { address: isUnspecified(local) ? '127.0.0.1' : local, port: localPort },
+        to: { address: remote, port: remotePort },
+        spi: null,
+        bytes,
+      }),
+    );
+    const esp = this.#dataplane.espSent.map(
+      ({ spi, to }): WireArrival => ({
+        from: { address: to.local, port: to.localPort },
+        to: { address: to.remote, port: to.remotePort },
+        spi,
+        bytes: new Uint8Array(),
+      }),
+    );
+    return [...others, ...esp];
+  }
+}
+
+/** What a kernel would take to reach an address of loopback. */
+function isUnspecified(address: string): boolean {
+  return address === '' || address === '0.0.0.0';
+}
+
+runDataplaneWireContract('memory', () => {
+  const dataplane = new MemoryDataplane(systemClock);
+  return { dataplane, wire: new MemoryWire(dataplane) };
+});
 
 describe('memory dataplane', () => {
   async function opened(): Promise<{ dataplane: MemoryDataplane; events: DataplaneEvent[] }> {

@@ -5,6 +5,7 @@ import {
 } from '../../packages/ipsec-node/src/daemon/host/capabilities.js';
 import { nativeModule } from '../../packages/ipsec-node/src/gateway.js';
 import { CONTRACT_OPTIONS, runDataplaneContract } from './dataplane-contract.js';
+import { runDataplaneWireContract } from './dataplane-wire-contract.js';
 
 /** Why the native dataplane cannot be opened here; `undefined`: it can. */
 async function obstacle(): Promise<string | undefined> {
@@ -28,6 +29,11 @@ if (reason === undefined) {
     () => ({ dataplane: new NativeDataplane(), options: CONTRACT_OPTIONS }),
     { receives: false },
   );
+  const { LoopbackWire } = await import('./loopback-wire.js');
+  runDataplaneWireContract('native', () => ({
+    dataplane: new NativeDataplane(),
+    wire: new LoopbackWire(),
+  }));
 } else {
   if (process.env['CI'] === 'true') throw new Error(`the native contract cannot run: ${reason}`);
   process.stderr.write(`skipped: the contract of the native dataplane; ${reason}\n`);

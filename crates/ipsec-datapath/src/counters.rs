@@ -60,6 +60,12 @@ counters! {
     Keepalives = "keepalives";
     /// IKE datagrams.
     IkeDatagrams = "ike_datagrams";
+    /// IKE datagrams sent.
+    IkeDatagramsSent = "ike_datagrams_sent";
+    /// NAT keepalives sent.
+    KeepalivesSent = "keepalives_sent";
+    /// Packets that were kept until their SA was there, and then went on.
+    HoldReleased = "hold_released";
     /// Packets whose ECN combination RFC 6040 section 4.2 calls to be logged.
     EcnUnexpected = "ecn_unexpected";
     /// Sends with UDP segmentation offload that the kernel refused, so that it was turned off.

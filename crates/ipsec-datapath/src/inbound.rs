@@ -28,6 +28,9 @@ pub enum InboundVerdict {
 pub struct InboundNotice {
     /// The SA's first good packet (RFC 7296 section 2.8).
     pub first_use: bool,
+    /// A packet of the run was authentic and new, so that it says where the peer is (RFC 7296
+    /// section 2.23).
+    pub authentic: bool,
     /// The durable bound is to be raised; the highest authentic number of the run.
     pub ask_for_more: Option<u64>,
 }
@@ -120,6 +123,7 @@ pub fn open_run(
         scratch.committed.resize(scratch.numbers.len(), Ok(()));
         sa.window.commit(&scratch.numbers, &mut scratch.committed);
         counters.count(Counter::ReplayCommits, 1);
+        notice.authentic = scratch.committed.iter().any(Result::is_ok);
         sa.counters().show_sequence_number(sa.window.top());
         if sa.window.top() >= sa.ask_at {
             notice.ask_for_more = notice.ask_for_more.max(Some(sa.window.top()));

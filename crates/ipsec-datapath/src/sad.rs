@@ -6,7 +6,8 @@ mod outbound_sa;
 pub mod sequence_number;
 
 pub use inbound_sa::{
-    InboundSa, InboundSaParameters, RESERVATION_AHEAD_MAX, RESERVATION_AHEAD_MIN,
+    InboundSa, InboundSaParameters, MAPPING_INTERVAL_MS, RESERVATION_AHEAD_MAX,
+    RESERVATION_AHEAD_MIN,
 };
 pub use outbound_sa::{OutboundSa, OutboundSaParameters};
 

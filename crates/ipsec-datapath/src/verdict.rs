@@ -34,6 +34,10 @@ drop_reasons! {
     PolicyBypassMisrouted = "policy_bypass_misrouted", audit: false;
     /// Outbound: policy says PROTECT and no SA exists (RFC 4301 section 5.1 step 3a).
     NoSaOutbound = "no_sa_outbound", audit: false;
+    /// Outbound: no SA yet, and as many packets wait for one as may.
+    HoldFull = "hold_full", audit: false;
+    /// Outbound: waited for an SA, which did not come in time.
+    HoldExpired = "hold_expired", audit: false;
     /// Outbound: not an IP packet that policy can be applied to.
     MalformedOutbound = "malformed_outbound", audit: false;
     /// Outbound: the sequence number would cycle (RFC 4303 section 3.3.3).
@@ -44,8 +48,12 @@ drop_reasons! {
     TooBig = "too_big", audit: false;
     /// Outbound: the kernel refused the datagram.
     SendFailed = "send_failed", audit: false;
+    /// Outbound: the kernel refused an IKE datagram or a NAT keepalive.
+    IkeSendFailed = "ike_send_failed", audit: false;
     /// Inbound: shorter than SPI, sequence number, IV, trailer and ICV.
     Short = "short", audit: false;
+    /// Inbound: longer than the buffer, so that its end is missing.
+    Truncated = "truncated", audit: false;
     /// Inbound: no SA has this SPI (RFC 4303 section 3.4.2).
     NoSa = "no_sa", audit: true;
     /// Inbound: an IP fragment offered to ESP (RFC 4303 section 3.4.1).

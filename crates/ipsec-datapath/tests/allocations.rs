@@ -102,13 +102,14 @@ impl Fixture {
             entry("peer", Action::Protect, ("10.2.0.0", "10.2.0.255")),
         ];
         let spd = Arc::new(Spd::compile(1, entries).expect("legal"));
-        let view = OutboundView::new(1, spd, vec![(Arc::new(association.outbound()), tunnel())]);
+        let view = OutboundView::new(spd, vec![(Arc::new(association.outbound()), tunnel())]);
         let mut sad = InboundSad::default();
         assert!(sad.add(Box::new(association.inbound())).is_ok());
         let super_packet = Tcp::default().packet(&vec![7; 40 * SEGMENT + 100]);
-        let layout = Layout::of(&view.sas()[0], 52, SEGMENT);
+        let (sa, _) = view.sa(0).expect("the SA");
+        let layout = Layout::of(sa, 52, SEGMENT);
         Self {
-            outbound: Outbound::new(Arc::new(view), [1, 2, 3, 4]),
+            outbound: Outbound::new(view, [1, 2, 3, 4]),
             sad,
             counters: Counters::default(),
             scratch: InboundScratch::default(),

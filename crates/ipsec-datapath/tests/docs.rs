@@ -116,10 +116,7 @@ fn decide(action: Option<Action>, counters: &Counters) {
         .into_iter()
         .collect();
     let spd = Arc::new(Spd::compile(1, entries).expect("legal"));
-    let mut outbound = Outbound::new(
-        Arc::new(OutboundView::new(1, spd, Vec::new())),
-        [1, 2, 3, 4],
-    );
+    let mut outbound = Outbound::new(OutboundView::new(spd, Vec::new()), [1, 2, 3, 4]);
     let key = IpPacket::parse(&udp(false, 0, (1, 2), b"x"))
         .expect("a packet")
         .flow_key();
@@ -316,7 +313,11 @@ const PROVOKED: &[(DropReason, Provoke)] = &[
 /// Reasons that sockets and threads give; their tests are with these.
 const ELSEWHERE: &[DropReason] = &[
     DropReason::NoSaOutbound,
+    DropReason::HoldFull,
+    DropReason::HoldExpired,
     DropReason::SendFailed,
+    DropReason::IkeSendFailed,
+    DropReason::Truncated,
     DropReason::NoSa,
     DropReason::OuterFragment,
     DropReason::DeliverFailed,

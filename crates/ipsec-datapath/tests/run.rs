@@ -37,10 +37,10 @@ fn to(remote: &str) -> Selector {
     }
 }
 
-fn view(generation: u64, entries: Vec<SpdEntry>, sas: Vec<OutboundSa>) -> Arc<OutboundView> {
+fn view(generation: u64, entries: Vec<SpdEntry>, sas: Vec<OutboundSa>) -> OutboundView {
     let sas = sas.into_iter().map(|sa| (Arc::new(sa), tunnel())).collect();
     let spd = Arc::new(Spd::compile(generation, entries).expect("legal"));
-    Arc::new(OutboundView::new(generation, spd, sas))
+    OutboundView::new(spd, sas)
 }
 
 fn seal_one_run(sa: &OutboundSa, packets: &[Vec<u8>], counters: &Counters) -> Vec<Vec<u8>> {
@@ -79,10 +79,11 @@ fn forty_four_segments_are_one_lookup_one_reservation_one_commit() {
         vec![protect("peer", to("10.2.0.9"))],
         vec![association.outbound()],
     );
-    let mut outbound = Outbound::new(Arc::clone(&view), [1, 2, 3, 4]);
+    let mut outbound = Outbound::new(view, [1, 2, 3, 4]);
     let (sender, receiver) = (Counters::default(), Counters::default());
     let whole = Tcp::default().packet(&vec![3; 43 * 1_448 + 900]);
-    let sa = &view.sas()[0];
+    let sa = Arc::clone(outbound.view().sa(0).expect("the SA").0);
+    let sa = &*sa;
     let layout = Layout::of(sa, 52, 1_448);
     let mut arena = vec![0; LEAD + 44 * layout.cell_len];
     // As a scattering read leaves it.
@@ -203,7 +204,7 @@ fn the_second_run_of_a_flow_is_answered_by_the_cache_until_the_view_changes() {
         [("spd_lookups", 3), ("spd_cache_hits", 2)]
     );
     // Without the SA it is to be negotiated; a cached decision of the old view is void.
-    outbound.replace(view(2, entries.clone(), vec![]));
+    *outbound.view_mut() = view(2, entries.clone(), vec![]);
     assert_eq!(outbound.decide(&key, &counters), Decision::Acquire(0));
     // The newest SA of an entry carries the traffic, and only what it may carry.
     let narrow = Selector {
@@ -231,7 +232,7 @@ fn the_second_run_of_a_flow_is_answered_by_the_cache_until_the_view_changes() {
         }
         .outbound(),
     ];
-    outbound.replace(view(3, entries, sas));
+    *outbound.view_mut() = view(3, entries, sas);
     assert_eq!(outbound.decide(&key, &counters), Decision::Protect(1));
     let packet = udp(false, 0, (9, 2), b"x");
     let key = IpPacket::parse(&packet).expect("a packet").flow_key();

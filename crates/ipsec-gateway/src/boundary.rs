@@ -3,6 +3,8 @@
 use ipsec_datapath::selector::{AddressRange, NumberRange};
 use ipsec_datapath::spd::{Action, SpdEntry};
 use ipsec_host::{self as host, BoundarySpec, Guard, Hold, Installed, Watcher};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// What the boundary is made of besides the policy.
@@ -28,7 +30,8 @@ pub struct Boundary {
     /// What is installed, and who watches it; `None` before the first policy.
     installed: Option<(BoundarySpec, Watcher)>,
     entries: Vec<host::PolicyEntry>,
-    peers: Vec<IpAddr>,
+    /// How many SAs go to each.
+    peers: BTreeMap<IpAddr, usize>,
 }
 
 impl Boundary {
@@ -38,7 +41,7 @@ impl Boundary {
             options,
             installed: None,
             entries: Vec::new(),
-            peers: Vec::new(),
+            peers: BTreeMap::new(),
         }
     }
 
@@ -77,15 +80,36 @@ impl Boundary {
 
     /// A peer's address: the interface towards it is outside. Changes the guard where that is news.
     pub fn add_peer(&mut self, peer: IpAddr) -> Result<(), host::Error> {
-        if self.peers.contains(&peer) {
+        let known = self.peers.entry(peer).or_insert(0);
+        *known += 1;
+        let named = !self.options.protected_interfaces.is_empty()
+            || !self.options.unprotected_interfaces.is_empty();
+        let Some((installed, _)) = &self.installed else {
+            return Ok(());
+        };
+        if *known > 1 || named {
             return Ok(());
         }
-        self.peers.push(peer);
-        let spec = self.spec();
-        match &self.installed {
-            Some((installed, _)) if *installed != spec => self.finish(),
+        // One look for each new peer, and none at the others: there may be thousands.
+        match self.outside_interface(peer) {
+            Some(name) if !installed.unprotected_interfaces.contains(&name) => self.finish(),
             _ => Ok(()),
         }
+    }
+
+    /// One SA less goes to a peer. The guard is not opened for it; the next policy is without.
+    pub fn remove_peer(&mut self, peer: IpAddr) {
+        if let Entry::Occupied(mut known) = self.peers.entry(peer) {
+            *known.get_mut() -= 1;
+            if *known.get() == 0 {
+                known.remove();
+            }
+        }
+    }
+
+    fn outside_interface(&self, peer: IpAddr) -> Option<String> {
+        let name = host::route::lookup(peer).ok().flatten()?.interface?;
+        (name != self.options.interface && name != "lo").then_some(name)
     }
 
     /// Stops watching; the guard stays.
@@ -130,11 +154,11 @@ impl Boundary {
     /// The interfaces with a default route or a peer's route.
     fn outside_interfaces(&self) -> Vec<String> {
         let mut names = host::route::default_route_interfaces().unwrap_or_default();
-        for peer in &self.peers {
-            if let Ok(Some(lookup)) = host::route::lookup(*peer) {
-                names.extend(lookup.interface);
-            }
-        }
+        names.extend(
+            self.peers
+                .keys()
+                .filter_map(|peer| self.outside_interface(*peer)),
+        );
         names.retain(|name| *name != self.options.interface && name != "lo");
         names.sort();
         names.dedup();

@@ -1,12 +1,15 @@
 //! Events upward: bounded, never waited for, what does not fit is counted.
 
-use crate::limits::{AUDIT_INTERVAL_MS, AUDIT_PER_INTERVAL, EVENT_BATCH_COUNT, EVENT_QUEUE_COUNT};
+use crate::limits::{
+    AUDIT_INTERVAL_MS, AUDIT_PER_INTERVAL, EVENT_BATCH_COUNT, EVENT_BATCH_LEN, EVENT_QUEUE_COUNT,
+    IKE_QUEUE_COUNT, IKE_QUEUE_LEN,
+};
 use ipsec_datapath::verdict::DROP_REASON_COUNT;
 use ipsec_datapath::{Counter, Counters, DropReason};
 use ipsec_wire::FlowKey;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 /// An IKE datagram, without the Non-ESP Marker.
@@ -53,6 +56,13 @@ pub enum Event {
         /// SPI.
         spi: u32,
     },
+    /// An authentic, new packet of an inbound SA came from another endpoint than its peer's.
+    Mapping {
+        /// SPI.
+        spi: u32,
+        /// Where it came from.
+        remote: SocketAddr,
+    },
     /// A part of the guard was missing and was put back.
     Guard(String),
     /// An auditable refusal (RFC 4303 section 4), rate-limited.
@@ -81,38 +91,85 @@ pub enum Event {
     },
 }
 
-/// The workers' end.
+/// What both ends of the queue know. Relaxed throughout: it orders nothing.
+#[derive(Default)]
+struct Shared {
+    /// Events in the queue, IKE aside.
+    others: AtomicUsize,
+    /// IKE datagrams in it, and their bytes.
+    ike: AtomicUsize,
+    ike_len: AtomicUsize,
+    /// Events dropped and not told yet.
+    lost: AtomicU64,
+}
+
+/// Takes `count` of what may be `max`, all or nothing.
+fn take(level: &AtomicUsize, count: usize, max: usize) -> bool {
+    let fits = level.fetch_add(count, Ordering::Relaxed) + count <= max;
+    if !fits {
+        level.fetch_sub(count, Ordering::Relaxed);
+    }
+    fits
+}
+
+impl Shared {
+    fn enter(&self, event: &Event) -> bool {
+        let Event::Ike(datagram) = event else {
+            return take(&self.others, 1, EVENT_QUEUE_COUNT);
+        };
+        if !take(&self.ike, 1, IKE_QUEUE_COUNT) {
+            return false;
+        }
+        let fits = take(&self.ike_len, datagram.payload.len(), IKE_QUEUE_LEN);
+        if !fits {
+            self.ike.fetch_sub(1, Ordering::Relaxed);
+        }
+        fits
+    }
+
+    fn leave(&self, event: &Event) {
+        if let Event::Ike(datagram) = event {
+            self.ike.fetch_sub(1, Ordering::Relaxed);
+            self.ike_len
+                .fetch_sub(datagram.payload.len(), Ordering::Relaxed);
+        } else {
+            self.others.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The workers' end. IKE and all else have a share of the queue each, so that neither keeps the other
+/// out; the order is that of their arrival.
 #[derive(Clone)]
 pub(crate) struct EventSender {
     queue: SyncSender<Event>,
-    /// Events dropped and not told yet. Relaxed: it orders nothing.
-    lost: Arc<AtomicU64>,
+    shared: Arc<Shared>,
 }
 
 /// The control plane's end.
 pub struct EventReceiver {
     queue: Receiver<Event>,
-    lost: Arc<AtomicU64>,
+    shared: Arc<Shared>,
 }
 
 pub(crate) fn channel() -> (EventSender, EventReceiver) {
-    let (sender, receiver) = sync_channel(EVENT_QUEUE_COUNT);
-    let lost = Arc::new(AtomicU64::new(0));
+    let (sender, receiver) = sync_channel(EVENT_QUEUE_COUNT + IKE_QUEUE_COUNT);
+    let shared = Arc::new(Shared::default());
     let events = EventSender {
         queue: sender,
-        lost: Arc::clone(&lost),
+        shared: Arc::clone(&shared),
     };
     (
         events,
         EventReceiver {
             queue: receiver,
-            lost,
+            shared,
         },
     )
 }
 
 impl EventSender {
-    /// Never blocks; false when the queue is full.
+    /// Never blocks; false when the event's share of the queue is taken.
     pub(crate) fn send(&self, event: Event, counters: &Counters) -> bool {
         let sent = self.send_uncounted(event);
         if !sent {
@@ -123,9 +180,9 @@ impl EventSender {
 
     /// From a thread without counters.
     pub(crate) fn send_uncounted(&self, event: Event) -> bool {
-        let sent = self.queue.try_send(event).is_ok();
+        let sent = self.shared.enter(&event) && self.queue.try_send(event).is_ok();
         if !sent {
-            self.lost.fetch_add(1, Ordering::Relaxed);
+            self.shared.lost.fetch_add(1, Ordering::Relaxed);
         }
         sent
     }
@@ -134,13 +191,23 @@ impl EventSender {
 impl EventReceiver {
     /// Waits for events and takes a batch of them; `None` when all senders are gone.
     pub fn receive(&self) -> Option<Vec<Event>> {
-        let mut events = vec![self.queue.recv().ok()?];
-        while events.len() < EVENT_BATCH_COUNT
-            && let Ok(event) = self.queue.try_recv()
-        {
+        let mut events = Vec::with_capacity(EVENT_BATCH_COUNT);
+        let mut next = Some(self.queue.recv().ok()?);
+        let mut len = 0;
+        while let Some(event) = next {
+            self.shared.leave(&event);
+            if let Event::Ike(datagram) = &event {
+                len += datagram.payload.len();
+            }
             events.push(event);
+            let full = events.len() >= EVENT_BATCH_COUNT || len >= EVENT_BATCH_LEN;
+            next = if full {
+                None
+            } else {
+                self.queue.try_recv().ok()
+            };
         }
-        match self.lost.swap(0, Ordering::Relaxed) {
+        match self.shared.lost.swap(0, Ordering::Relaxed) {
             0 => {}
             lost => events.push(Event::Lost(lost)),
         }

@@ -5,8 +5,8 @@ use crate::event::{Event, EventReceiver, EventSender, channel};
 use crate::inbound_worker::{InboundCommand, InboundWorker};
 use crate::limits::JOIN_WAIT;
 use crate::open::{configure_link, note_offloads, open_sockets, open_tun, seeds};
-use crate::outbound_worker::{OutboundCommand, OutboundWorker};
-use crate::sockets::Sockets;
+use crate::outbound_worker::{OutboundCommand, OutboundWorker, Outgoing};
+use crate::sockets::{Carries, Sockets, carrier};
 use crate::worker::WorkerHandle;
 use ipsec_datapath::outbound::{Outbound, OutboundView};
 use ipsec_datapath::sad::{InboundSa, OutboundSa, SaCounters};
@@ -16,11 +16,11 @@ use ipsec_datapath::udp_encapsulation::NON_ESP_MARKER_LEN;
 use ipsec_datapath::{Counter, Counters, DropReason};
 use ipsec_host as host;
 use ipsec_io::OpenError;
-use ipsec_io::network::{NetworkQueue, SocketNetwork, Target};
-use std::collections::BTreeMap;
+use ipsec_io::network::{SocketNetwork, Target};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::mpsc::channel as reply_channel;
+use std::sync::mpsc::{Sender, channel as reply_channel};
 use std::time::Instant;
 
 /// How to open a gateway.
@@ -34,6 +34,8 @@ pub struct GatewayOptions {
     pub listen: Vec<IpAddr>,
     /// UDP port of encapsulation.
     pub port: u16,
+    /// UDP port of IKE, where IKE is served: then packets also wait for their SAs.
+    pub ike_port: Option<u16>,
     /// Open UDP sockets.
     pub udp: bool,
     /// Open raw ESP sockets.
@@ -93,12 +95,12 @@ pub enum GatewayError {
     /// No socket for the SA's encapsulation and family was opened.
     #[error("no socket for {0}: add the address family or the encapsulation to what is opened")]
     NoSocket(String),
-    /// Two addresses of one family to listen on.
-    #[error(
-        "{0} is a second address of its family to listen on: this version takes one a family, or \
-         0.0.0.0 and :: for all"
-    )]
-    SecondAddress(IpAddr),
+    /// More addresses to listen on than the bound.
+    #[error("{0} addresses to listen on: at most 16 are taken, or 0.0.0.0 and :: for all")]
+    TooManyAddresses(usize),
+    /// A datagram's local port is none of ours.
+    #[error("{0} is not a port that IKE is sent from here")]
+    NotOurPort(u16),
     /// The gateway was closed, or the worker has ended.
     #[error("the datapath is closed")]
     Closed,
@@ -138,6 +140,66 @@ pub struct CounterSnapshot {
     pub drops: Vec<(String, u64)>,
 }
 
+/// A new SA.
+pub enum NewSa {
+    /// To send with.
+    Outbound(Box<OutboundSa>),
+    /// To receive with.
+    Inbound(Box<InboundSa>),
+}
+
+impl NewSa {
+    fn entry(&self) -> &str {
+        match self {
+            Self::Outbound(sa) => sa.entry(),
+            Self::Inbound(sa) => sa.entry(),
+        }
+    }
+}
+
+/// Names one direction of an SA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SaKey {
+    /// Direction.
+    pub outbound: bool,
+    /// SPI.
+    pub spi: u32,
+}
+
+/// The two ends of an SA's packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SaEndpoint {
+    /// Our address.
+    pub local: IpAddr,
+    /// The peer's.
+    pub remote: IpAddr,
+    /// UDP with its ports, or raw ESP.
+    pub encapsulation: Encapsulation,
+}
+
+impl SaEndpoint {
+    /// Where the peer's UDP encapsulation comes from.
+    pub fn udp_remote(&self) -> Option<SocketAddr> {
+        match self.encapsulation {
+            Encapsulation::Udp { remote_port, .. } => {
+                Some(SocketAddr::new(self.remote, remote_port))
+            }
+            Encapsulation::Esp => None,
+        }
+    }
+}
+
+/// A datagram for a peer that is not ESP.
+#[derive(Clone, Debug)]
+pub struct IkeToSend {
+    /// Our address and port; the address unspecified: the kernel chooses.
+    pub local: SocketAddr,
+    /// The peer.
+    pub remote: SocketAddr,
+    /// The message without a marker; `None`: a NAT keepalive (RFC 3948 section 2.3).
+    pub payload: Option<Vec<u8>>,
+}
+
 struct OutboundRow {
     sa: Arc<OutboundSa>,
     tunnel: TunnelHeader,
@@ -161,8 +223,7 @@ pub struct Gateway {
     sockets: Sockets<SocketNetwork>,
     boundary: Option<Boundary>,
     spd: Arc<Spd>,
-    generation: u64,
-    outbound_sas: Vec<OutboundRow>,
+    outbound_sas: BTreeMap<u32, OutboundRow>,
     inbound_sas: BTreeMap<u32, InboundRow>,
     started: Instant,
     closed: bool,
@@ -191,7 +252,10 @@ impl Gateway {
         let (tun, tun_segmentation) = open_tun(&options)?;
         configure_link(&options, &mut notes)?;
         let sockets = open_sockets(&options)?;
-        let udp = sockets.udp_v4.as_ref().or(sockets.udp_v6.as_ref());
+        let udp = sockets
+            .iter()
+            .find(|socket| socket.carries == Carries::UdpEncapsulation)
+            .map(|socket| &socket.queue);
         let facts = Facts {
             tun_segmentation,
             udp_gso: udp.is_some_and(SocketNetwork::gso),
@@ -203,18 +267,21 @@ impl Gateway {
         let started = Instant::now();
         let counters = [Arc::new(Counters::default()), Arc::new(Counters::default())];
         let spd = Arc::new(Spd::compile(0, Vec::new())?);
-        let view = Arc::new(OutboundView::new(0, Arc::clone(&spd), Vec::new()));
-        let outbound = OutboundWorker::new(
+        let view = OutboundView::new(Arc::clone(&spd), Vec::new());
+        let mut outbound = OutboundWorker::new(
             tun.clone(),
             sockets.clone(),
             Outbound::new(view, seeds()?),
             Arc::clone(&counters[0]),
             events.clone(),
         );
+        if options.ike_port.is_some() {
+            outbound.hold_packets();
+        }
         let inbound = InboundWorker::new(
             tun,
             sockets.clone(),
-            (options.port, tun_segmentation),
+            tun_segmentation,
             Arc::clone(&counters[1]),
             events.clone(),
         );
@@ -228,8 +295,7 @@ impl Gateway {
                 .guard
                 .then(|| Boundary::new(options.boundary.clone())),
             spd,
-            generation: 0,
-            outbound_sas: Vec::new(),
+            outbound_sas: BTreeMap::new(),
             inbound_sas: BTreeMap::new(),
             started,
             closed: false,
@@ -259,86 +325,135 @@ impl Gateway {
             };
             took_over = boundary.begin(&entries, report)?.took_over();
         }
-        self.spd = spd;
-        self.publish()?;
+        self.spd = Arc::clone(&spd);
+        self.ask_outbound(|reply| OutboundCommand::ReplaceSpd(spd, reply))?;
         if let Some(boundary) = &mut self.boundary {
             boundary.finish()?;
         }
         Ok(took_over)
     }
 
-    /// Gives the outbound worker policy and SAs as they are, and waits until it has them.
-    fn publish(&mut self) -> Result<(), GatewayError> {
-        self.generation += 1;
-        let sas = self
-            .outbound_sas
-            .iter()
-            .map(|row| (Arc::clone(&row.sa), row.tunnel))
-            .collect();
-        let view = Arc::new(OutboundView::new(
-            self.generation,
-            Arc::clone(&self.spd),
-            sas,
-        ));
+    /// Gives the outbound worker a command and waits until it was taken.
+    fn ask_outbound(
+        &self,
+        command: impl FnOnce(Sender<()>) -> OutboundCommand,
+    ) -> Result<(), GatewayError> {
         let (reply, answer) = reply_channel();
-        if !self.outbound.send(OutboundCommand::Replace(view, reply)) {
+        if !self.outbound.send(command(reply)) {
             return Err(GatewayError::Closed);
         }
         answer.recv().map_err(|_| GatewayError::Closed)
     }
 
-    /// Adds an outbound SA.
-    pub fn add_outbound(&mut self, sa: OutboundSa) -> Result<(), GatewayError> {
-        if self
-            .outbound_sas
-            .iter()
-            .any(|row| row.sa.spi() == sa.spi() && row.tunnel.remote == sa.tunnel().remote)
-        {
-            return Err(GatewayError::SaExists(sa.spi()));
-        }
-        self.check_entry(sa.entry())?;
-        let tunnel = *sa.tunnel();
-        if self.sockets.for_tunnel(&tunnel).is_none() {
-            let kind = match tunnel.encapsulation {
-                Encapsulation::Udp { .. } => "UDP",
-                Encapsulation::Esp => "raw ESP",
-            };
-            return Err(GatewayError::NoSocket(format!(
-                "{kind} to {}",
-                tunnel.remote
-            )));
-        }
-        self.outbound_sas.push(OutboundRow {
-            sa: Arc::new(sa),
-            tunnel,
-            added_ms: self.now_ms(),
-        });
-        self.publish()?;
-        if let Some(boundary) = &mut self.boundary {
-            boundary.add_peer(tunnel.remote)?;
-        }
-        Ok(())
-    }
-
-    /// Adds an inbound SA.
-    pub fn add_inbound(&mut self, sa: InboundSa) -> Result<(), GatewayError> {
-        self.check_entry(sa.entry())?;
-        let spi = sa.spi();
-        let row = InboundRow {
-            entry: sa.entry().to_string(),
-            counters: Arc::clone(sa.counters()),
-            reserved_up_to: sa.reserved_up_to(),
-            added_ms: self.now_ms(),
-        };
+    /// The same for the inbound worker.
+    fn ask_inbound<T>(
+        &self,
+        command: impl FnOnce(Sender<T>) -> InboundCommand,
+    ) -> Result<T, GatewayError> {
         let (reply, answer) = reply_channel();
-        if !self.inbound.send(InboundCommand::Add(Box::new(sa), reply)) {
+        if !self.inbound.send(command(reply)) {
             return Err(GatewayError::Closed);
         }
-        if !answer.recv().map_err(|_| GatewayError::Closed)? {
-            return Err(GatewayError::SaExists(spi));
+        answer.recv().map_err(|_| GatewayError::Closed)
+    }
+
+    /// Adds SAs, all or none: those to receive with first, so that what a peer answers is understood.
+    pub fn add(&mut self, sas: Vec<NewSa>) -> Result<(), GatewayError> {
+        let keys = self.check_new(&sas)?;
+        let added_ms = self.now_ms();
+        let (mut inbound, mut outbound, mut peers) = (Vec::new(), Vec::new(), BTreeSet::new());
+        for sa in sas {
+            match sa {
+                NewSa::Inbound(sa) => {
+                    let row = InboundRow {
+                        entry: sa.entry().to_string(),
+                        counters: Arc::clone(sa.counters()),
+                        reserved_up_to: sa.reserved_up_to(),
+                        added_ms,
+                    };
+                    self.inbound_sas.insert(sa.spi(), row);
+                    inbound.push(sa);
+                }
+                NewSa::Outbound(sa) => {
+                    let tunnel = *sa.tunnel();
+                    let sa: Arc<OutboundSa> = Arc::from(sa);
+                    outbound.push((Arc::clone(&sa), tunnel));
+                    peers.insert(tunnel.remote);
+                    let row = OutboundRow {
+                        sa,
+                        tunnel,
+                        added_ms,
+                    };
+                    self.outbound_sas.insert(row.sa.spi(), row);
+                }
+            }
         }
-        self.inbound_sas.insert(spi, row);
-        Ok(())
+        let mut installed = Ok(());
+        if !inbound.is_empty() {
+            installed = self.ask_inbound(|reply| InboundCommand::Add(inbound, reply));
+        }
+        if installed.is_ok() && !outbound.is_empty() {
+            installed = self.ask_outbound(|reply| OutboundCommand::Add(outbound, reply));
+        }
+        let installed =
+            installed.and_then(|()| peers.into_iter().try_for_each(|peer| self.know_peer(peer)));
+        if installed.is_err() {
+            // A worker that has ended has nothing that could be taken back.
+            let _ = self.delete(&keys);
+        }
+        installed
+    }
+
+    fn know_peer(&mut self, peer: IpAddr) -> Result<(), GatewayError> {
+        match &mut self.boundary {
+            Some(boundary) => Ok(boundary.add_peer(peer)?),
+            None => Ok(()),
+        }
+    }
+
+    /// The keys of new SAs, where all of them can be added.
+    fn check_new(&self, sas: &[NewSa]) -> Result<Vec<SaKey>, GatewayError> {
+        let mut keys = BTreeSet::new();
+        for sa in sas {
+            let key = match sa {
+                NewSa::Inbound(sa) => SaKey {
+                    outbound: false,
+                    spi: sa.spi(),
+                },
+                NewSa::Outbound(sa) => {
+                    self.check_socket(sa.tunnel())?;
+                    SaKey {
+                        outbound: true,
+                        spi: sa.spi(),
+                    }
+                }
+            };
+            if self.has(key) || !keys.insert(key) {
+                return Err(GatewayError::SaExists(key.spi));
+            }
+            self.check_entry(sa.entry())?;
+        }
+        Ok(keys.into_iter().collect())
+    }
+
+    fn has(&self, key: SaKey) -> bool {
+        if key.outbound {
+            self.outbound_sas.contains_key(&key.spi)
+        } else {
+            self.inbound_sas.contains_key(&key.spi)
+        }
+    }
+
+    fn check_socket(&self, tunnel: &TunnelHeader) -> Result<(), GatewayError> {
+        if self.sockets.serves(carrier(tunnel), tunnel.remote) {
+            return Ok(());
+        }
+        let kind = match tunnel.encapsulation {
+            Encapsulation::Udp { .. } => "UDP",
+            Encapsulation::Esp => "raw ESP",
+        };
+        let remote = tunnel.remote;
+        Err(GatewayError::NoSocket(format!("{kind} to {remote}")))
     }
 
     fn check_entry(&self, entry: &str) -> Result<(), GatewayError> {
@@ -357,7 +472,7 @@ impl Gateway {
     /// then write the returned one to disk afterwards.
     pub fn reserve(&mut self, outbound: bool, spi: u32, up_to: u64) -> Result<u64, GatewayError> {
         if outbound {
-            let row = self.outbound_sas.iter().find(|row| row.sa.spi() == spi);
+            let row = self.outbound_sas.get(&spi);
             let sequence = row.ok_or(GatewayError::NoSuchSa(spi))?.sa.sequence();
             sequence
                 .reserved()
@@ -382,54 +497,78 @@ impl Gateway {
         Ok(*reserved)
     }
 
-    /// A new peer endpoint. An inbound SA is found by its SPI alone, so for it nothing changes.
+    /// New ends of an SA's packets (RFC 4555, RFC 7296 section 2.23), from one batch to the next.
+    /// Outbound: where its packets go, from which address and how wrapped. Inbound: what
+    /// [`Event::Mapping`] compares with; an SA is found by its SPI, so nothing is refused by it.
     pub fn update_endpoint(
         &mut self,
-        outbound: bool,
-        spi: u32,
-        remote: SocketAddr,
+        key: SaKey,
+        endpoint: SaEndpoint,
     ) -> Result<(), GatewayError> {
-        if !outbound {
-            return match self.inbound_sas.contains_key(&spi) {
-                true => Ok(()),
-                false => Err(GatewayError::NoSuchSa(spi)),
-            };
+        let spi = key.spi;
+        if !self.has(key) {
+            return Err(GatewayError::NoSuchSa(spi));
         }
-        let row = self
-            .outbound_sas
-            .iter_mut()
-            .find(|row| row.sa.spi() == spi)
-            .ok_or(GatewayError::NoSuchSa(spi))?;
-        row.tunnel.remote = remote.ip();
-        if let Encapsulation::Udp { remote_port, .. } = &mut row.tunnel.encapsulation {
-            *remote_port = remote.port();
+        if !key.outbound {
+            let remote = endpoint.udp_remote();
+            return self.ask_inbound(|reply| InboundCommand::Redirect(spi, remote, reply));
         }
-        self.publish()
+        let row = self.outbound_sas.get(&spi);
+        let row = row.ok_or(GatewayError::NoSuchSa(spi))?;
+        let tunnel = TunnelHeader {
+            local: endpoint.local,
+            remote: endpoint.remote,
+            encapsulation: endpoint.encapsulation,
+            ..row.tunnel
+        };
+        let old = row.tunnel.remote;
+        self.check_socket(&tunnel)?;
+        self.ask_outbound(|reply| OutboundCommand::Redirect(spi, tunnel, reply))?;
+        if let Some(row) = self.outbound_sas.get_mut(&spi) {
+            row.tunnel = tunnel;
+        }
+        if let Some(boundary) = &mut self.boundary {
+            boundary.remove_peer(old);
+        }
+        self.know_peer(tunnel.remote)
     }
 
-    /// Removes an SA and returns its last state.
-    pub fn delete(&mut self, outbound: bool, spi: u32) -> Result<SaRow, GatewayError> {
+    /// Removes SAs and returns their last states; those that are not there are left out.
+    pub fn delete(&mut self, keys: &[SaKey]) -> Result<Vec<SaRow>, GatewayError> {
+        let spis = |outbound: bool| -> Vec<u32> {
+            keys.iter()
+                .filter(|key| key.outbound == outbound && self.has(**key))
+                .map(|key| key.spi)
+                .collect()
+        };
+        let (outbound, inbound) = (spis(true), spis(false));
+        let asked_outbound = if outbound.is_empty() {
+            Ok(())
+        } else {
+            self.ask_outbound(|reply| OutboundCommand::Remove(outbound.clone(), reply))
+        };
+        let asked_inbound = if inbound.is_empty() {
+            Ok(())
+        } else {
+            self.ask_inbound(|reply| InboundCommand::Remove(inbound.clone(), reply))
+        };
         let now_ms = self.now_ms();
-        if outbound {
-            let position = self
-                .outbound_sas
-                .iter()
-                .position(|row| row.sa.spi() == spi)
-                .ok_or(GatewayError::NoSuchSa(spi))?;
-            let row = self.outbound_sas.remove(position);
-            self.publish()?;
-            return Ok(outbound_row(&row, now_ms));
+        let mut rows = Vec::with_capacity(outbound.len() + inbound.len());
+        for spi in outbound {
+            let Some(row) = self.outbound_sas.remove(&spi) else {
+                continue;
+            };
+            if let Some(boundary) = &mut self.boundary {
+                boundary.remove_peer(row.tunnel.remote);
+            }
+            rows.push(outbound_row(&row, now_ms));
         }
-        let (reply, answer) = reply_channel();
-        if !self.inbound.send(InboundCommand::Remove(spi, reply)) {
-            return Err(GatewayError::Closed);
+        for spi in inbound {
+            if let Some(row) = self.inbound_sas.remove(&spi) {
+                rows.push(inbound_row(spi, &row, now_ms));
+            }
         }
-        answer.recv().map_err(|_| GatewayError::Closed)?;
-        let row = self
-            .inbound_sas
-            .remove(&spi)
-            .ok_or(GatewayError::NoSuchSa(spi))?;
-        Ok(inbound_row(spi, &row, now_ms))
+        asked_outbound.and(asked_inbound).map(|()| rows)
     }
 
     /// All SAs, from what the workers publish: nobody is asked and nothing waits.
@@ -437,7 +576,7 @@ impl Gateway {
         let now_ms = self.now_ms();
         let outbound = self
             .outbound_sas
-            .iter()
+            .values()
             .map(|row| outbound_row(row, now_ms));
         let inbound = self
             .inbound_sas
@@ -446,33 +585,72 @@ impl Gateway {
         outbound.chain(inbound).collect()
     }
 
-    /// Sends an IKE message behind the Non-ESP Marker (RFC 3948 section 2.2).
-    pub fn send_ike(
-        &mut self,
-        local: IpAddr,
-        remote: SocketAddr,
-        payload: &[u8],
-    ) -> Result<(), GatewayError> {
-        let socket = if remote.is_ipv6() {
-            &mut self.sockets.udp_v6
-        } else {
-            &mut self.sockets.udp_v4
-        };
-        let socket = socket
-            .as_mut()
-            .ok_or_else(|| GatewayError::NoSocket(format!("UDP to {remote}")))?;
-        let mut datagram = vec![0; NON_ESP_MARKER_LEN];
-        datagram.extend_from_slice(payload);
-        let target = Target {
-            remote,
+    /// The same of a few; those that are not there are left out.
+    pub fn query(&self, keys: &[SaKey]) -> Vec<SaRow> {
+        let now_ms = self.now_ms();
+        keys.iter()
+            .filter_map(|key| {
+                if key.outbound {
+                    let row = self.outbound_sas.get(&key.spi)?;
+                    Some(outbound_row(row, now_ms))
+                } else {
+                    let row = self.inbound_sas.get(&key.spi)?;
+                    Some(inbound_row(key.spi, row, now_ms))
+                }
+            })
+            .collect()
+    }
+
+    /// Sends IKE messages and keepalives, each by the socket of its local port: behind the Non-ESP
+    /// Marker from the port of encapsulation (RFC 3948 section 2.2), bare from that of IKE. What the
+    /// kernel refuses is counted.
+    pub fn send_ike(&self, datagrams: Vec<IkeToSend>) -> Result<(), GatewayError> {
+        let datagrams = datagrams
+            .into_iter()
+            .map(|datagram| self.outgoing(datagram))
+            .collect::<Result<_, _>>()?;
+        self.ask_outbound(|reply| OutboundCommand::Send(datagrams, reply))
+    }
+
+    fn outgoing(&self, datagram: IkeToSend) -> Result<Outgoing, GatewayError> {
+        let IkeToSend {
             local,
-            traffic_class: 0,
-            dont_fragment: false,
+            remote,
+            payload,
+        } = datagram;
+        let port = local.port();
+        let carries = if port == self.options.port {
+            Carries::UdpEncapsulation
+        } else if payload.is_some() && Some(port) == self.options.ike_port {
+            Carries::Ike
+        } else {
+            return Err(GatewayError::NotOurPort(port));
         };
-        match socket.send(&target, &datagram, datagram.len()).failed {
-            0 => Ok(()),
-            _ => Err(std::io::Error::from(std::io::ErrorKind::HostUnreachable).into()),
-        }
+        let counter = match payload {
+            Some(_) => Counter::IkeDatagramsSent,
+            None => Counter::KeepalivesSent,
+        };
+        let bytes = match (payload, carries) {
+            (None, _) => vec![0xff],
+            (Some(payload), Carries::Ike) => payload,
+            (Some(payload), _) => {
+                let mut bytes = vec![0; NON_ESP_MARKER_LEN];
+                bytes.extend_from_slice(&payload);
+                bytes
+            }
+        };
+        Ok(Outgoing {
+            carries,
+            target: Target {
+                remote,
+                local: local.ip(),
+                traffic_class: 0,
+                // IKE without fragments of its own relies on those of IP.
+                dont_fragment: false,
+            },
+            bytes,
+            counter,
+        })
     }
 
     /// One snapshot of all counters, the guard's drops included.

@@ -2,7 +2,7 @@
 
 use crate::event::{AuditLimiter, Event, EventSender, IkeDatagram};
 use crate::limits::{INBOUND_BUFFER_LEN, RECEIVES_PER_FLUSH};
-use crate::sockets::Sockets;
+use crate::sockets::{Carries, Sockets};
 use crate::worker::{Flow, Worker};
 use ipsec_datapath::coalesce::{Coalescer, Piece};
 use ipsec_datapath::inbound::{
@@ -10,24 +10,26 @@ use ipsec_datapath::inbound::{
 };
 use ipsec_datapath::limits::{COALESCE_PIECES_MAX, RUN_PACKETS_MAX};
 use ipsec_datapath::sad::InboundSa;
-use ipsec_datapath::udp_encapsulation::{Datagram, NON_ESP_MARKER_LEN, classify};
+use ipsec_datapath::udp_encapsulation::{Datagram, IKE_HEADER_LEN, NON_ESP_MARKER_LEN, classify};
 use ipsec_datapath::{Counter, Counters, DropReason};
 use ipsec_io::Part;
 use ipsec_io::network::{NetworkQueue, Received};
 use ipsec_io::offload::WriteOffload;
 use ipsec_io::tun::TunQueue;
 use ipsec_wire::{Run, Slot, esp};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
 /// What the control plane asks of it.
 pub(crate) enum InboundCommand {
-    /// Adds an SA; answers whether its SPI was free.
-    Add(Box<InboundSa>, Sender<bool>),
-    /// Removes an SA; answers whether it was there.
-    Remove(u32, Sender<bool>),
+    /// Adds SAs whose SPIs are free.
+    Add(Vec<Box<InboundSa>>, Sender<()>),
+    /// Removes SAs; those that are not there are passed over.
+    Remove(Vec<u32>, Sender<()>),
+    /// Sets where an SA's peer is.
+    Redirect(u32, Option<SocketAddr>, Sender<()>),
     /// Sets the durable bound of an SA, never below what it has accepted; answers the bound in force.
     Bound(u32, u64, Sender<Option<u64>>),
     /// Ends the thread.
@@ -53,14 +55,13 @@ struct State {
     counters: Arc<Counters>,
     events: EventSender,
     audit: AuditLimiter,
-    port: u16,
 }
 
 impl<T: TunQueue, N: NetworkQueue> InboundWorker<T, N> {
     pub(crate) fn new(
         tun: T,
         sockets: Sockets<N>,
-        (port, coalesce): (u16, bool),
+        coalesce: bool,
         counters: Arc<Counters>,
         events: EventSender,
     ) -> Self {
@@ -77,7 +78,6 @@ impl<T: TunQueue, N: NetworkQueue> InboundWorker<T, N> {
                 counters,
                 events,
                 audit: AuditLimiter::default(),
-                port,
             },
             buffer: vec![0; INBOUND_BUFFER_LEN * RECEIVES_PER_FLUSH].into(),
         }
@@ -91,26 +91,32 @@ struct SpiRun {
     count: usize,
 }
 
-/// One receive and when it was.
+/// One receive, by what and when it was.
 struct Arrival<'a> {
     received: &'a Received,
+    carries: Carries,
+    bound: SocketAddr,
     now_ms: u64,
 }
 
 impl State {
     /// One receive: its datagrams may be ESP of several SAs, IKE and keepalives in any mixture, so
     /// each is looked at; consecutive ones of one SPI are a run.
-    fn receive(
-        &mut self,
-        received: &Received,
-        is_udp: bool,
-        buffer: &mut [u8],
-        tun: &mut impl TunQueue,
-        now_ms: u64,
-    ) {
-        let end = received.start + received.len;
+    fn receive(&mut self, arrival: &Arrival<'_>, buffer: &mut [u8], tun: &mut impl TunQueue) {
+        let Arrival {
+            received, carries, ..
+        } = *arrival;
+        let mut end = received.start + received.len;
         let mut at = received.start;
-        let arrival = Arrival { received, now_ms };
+        if received.truncated {
+            // Of merged datagrams the last is the one without its end.
+            self.counters.refuse(DropReason::Truncated, 1);
+            let last = received.len.saturating_sub(1) % received.segment_len + 1;
+            end -= last.min(received.len);
+            if end == at {
+                return;
+            }
+        }
         let mut run: Option<SpiRun> = None;
         let mut datagrams = 0;
         // An empty datagram is one too.
@@ -118,19 +124,21 @@ impl State {
             let len = received.segment_len.min(end - at);
             let payload = &buffer[at..at + len];
             datagrams += 1;
-            let kind = if is_udp {
-                classify(payload)
-            } else {
+            let kind = match carries {
+                Carries::UdpEncapsulation => classify(payload),
+                Carries::Ike if payload.len() >= IKE_HEADER_LEN => Datagram::Ike,
+                Carries::Ike => Datagram::Short,
                 // RFC 4303 section 2.1: SPI 0 has no meaning on the wire of raw ESP.
-                esp::header(payload).map_or(Datagram::Short, |(spi, sequence_low)| Datagram::Esp {
-                    spi,
-                    sequence_low,
-                })
+                Carries::Esp => {
+                    esp::header(payload).map_or(Datagram::Short, |(spi, sequence_low)| {
+                        Datagram::Esp { spi, sequence_low }
+                    })
+                }
             };
             let spi = match kind {
                 Datagram::Esp { spi, .. } => Some(spi),
                 other => {
-                    self.not_esp(other, payload, received);
+                    self.not_esp(other, payload, arrival);
                     None
                 }
             };
@@ -141,7 +149,7 @@ impl State {
                 }
                 (spi, current) => {
                     if let Some(run) = current.take() {
-                        self.open(run, &arrival, buffer, tun);
+                        self.open(run, arrival, buffer, tun);
                     }
                     if let Some(spi) = spi {
                         self.slots[0] = slot(at, len);
@@ -152,7 +160,7 @@ impl State {
             at += len.max(1);
         }
         if let Some(run) = run {
-            self.open(run, &arrival, buffer, tun);
+            self.open(run, arrival, buffer, tun);
         }
         self.counters.count(Counter::NetworkReceives, 1);
         self.counters.count(Counter::NetworkDatagrams, datagrams);
@@ -179,7 +187,9 @@ impl State {
         tun: &mut impl TunQueue,
     ) {
         let SpiRun { spi, count } = run_of;
-        let Arrival { received, now_ms } = *arrival;
+        let Arrival {
+            received, now_ms, ..
+        } = *arrival;
         let Self {
             sad,
             scratch,
@@ -222,9 +232,31 @@ impl State {
         arrival: &Arrival<'_>,
         buffer: &[u8],
     ) {
-        let Arrival { received, now_ms } = *arrival;
-        if notice.first_use {
-            self.events.send(Event::FirstUse { spi }, &self.counters);
+        let Arrival {
+            received,
+            carries,
+            now_ms,
+            ..
+        } = *arrival;
+        if notice.first_use
+            && !self.events.send(Event::FirstUse { spi }, &self.counters)
+            && let Some(sa) = self.sad.find(spi)
+        {
+            sa.forget_first_use();
+        }
+        // RFC 7296 section 2.23: only what is authentic, and only where there may be a NAT.
+        if notice.authentic
+            && carries == Carries::UdpEncapsulation
+            && let Some(sa) = self.sad.find(spi)
+            && sa.has_moved(received.remote, now_ms)
+        {
+            let remote = received.remote;
+            if self
+                .events
+                .send(Event::Mapping { spi, remote }, &self.counters)
+            {
+                sa.moved(now_ms);
+            }
         }
         if let Some(used) = notice.ask_for_more {
             let wanted = used.saturating_add(self.reservation_ahead(spi, now_ms));
@@ -275,16 +307,26 @@ impl State {
             .map_or(0, |sa| sa.reservation_ahead(now_ms))
     }
 
-    fn not_esp(&mut self, kind: Datagram, payload: &[u8], received: &Received) {
+    fn not_esp(&mut self, kind: Datagram, payload: &[u8], arrival: &Arrival<'_>) {
+        let Arrival {
+            received,
+            carries,
+            bound,
+            ..
+        } = *arrival;
         match kind {
             Datagram::Keepalive => self.counters.count(Counter::Keepalives, 1),
             Datagram::Ike => {
                 self.counters.count(Counter::IkeDatagrams, 1);
-                let local = received.local.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+                let marker_len = match carries {
+                    Carries::Ike => 0,
+                    Carries::UdpEncapsulation | Carries::Esp => NON_ESP_MARKER_LEN,
+                };
+                let local = received.local.unwrap_or(bound.ip());
                 let datagram = IkeDatagram {
-                    local: SocketAddr::new(local, self.port),
+                    local: SocketAddr::new(local, bound.port()),
                     remote: received.remote,
-                    payload: payload[NON_ESP_MARKER_LEN..].to_vec(),
+                    payload: payload[marker_len..].to_vec(),
                 };
                 if !self.events.send(Event::Ike(datagram), &self.counters) {
                     self.counters.refuse(DropReason::IkeQueueFull, 1);
@@ -343,14 +385,27 @@ fn write(
 impl<T: TunQueue + 'static, N: NetworkQueue + 'static> Worker for InboundWorker<T, N> {
     type Command = InboundCommand;
 
-    fn handle(&mut self, command: InboundCommand) -> Flow {
+    fn handle(&mut self, command: InboundCommand, _now_ms: u64) -> Flow {
         // Whoever asked may have given up waiting for the answer.
         match command {
-            InboundCommand::Add(sa, reply) => {
-                let _ = reply.send(self.state.sad.add(sa).is_ok());
+            InboundCommand::Add(sas, reply) => {
+                for sa in sas {
+                    // Free: the gateway keeps the list of what is here.
+                    let _ = self.state.sad.add(sa);
+                }
+                let _ = reply.send(());
             }
-            InboundCommand::Remove(spi, reply) => {
-                let _ = reply.send(self.state.sad.remove(spi).is_some());
+            InboundCommand::Remove(spis, reply) => {
+                for spi in spis {
+                    self.state.sad.remove(spi);
+                }
+                let _ = reply.send(());
+            }
+            InboundCommand::Redirect(spi, remote, reply) => {
+                if let Some(sa) = self.state.sad.find(spi) {
+                    sa.set_remote(remote);
+                }
+                let _ = reply.send(());
             }
             InboundCommand::Bound(spi, up_to, reply) => {
                 let bound = self.state.sad.find(spi).map(|sa| {
@@ -372,17 +427,25 @@ impl<T: TunQueue + 'static, N: NetworkQueue + 'static> Worker for InboundWorker<
             buffer,
         } = self;
         let mut any = false;
-        for (socket, is_udp) in sockets.each_mut() {
-            let Some(socket) = socket else { continue };
+        for socket in sockets.iter_mut() {
             // A super-packet of 47 segments travels as 44 and 3: what is already there is taken
             // before the pieces are written, so that it is one write again.
             for index in 0..RECEIVES_PER_FLUSH {
                 let at = index * INBOUND_BUFFER_LEN;
-                match socket.receive(&mut buffer[at..at + INBOUND_BUFFER_LEN]) {
+                match socket
+                    .queue
+                    .receive(&mut buffer[at..at + INBOUND_BUFFER_LEN])
+                {
                     Ok(Some(mut received)) => {
                         any = true;
                         received.start += at;
-                        state.receive(&received, is_udp, buffer, tun, now_ms);
+                        let arrival = Arrival {
+                            received: &received,
+                            carries: socket.carries,
+                            bound: socket.bound,
+                            now_ms,
+                        };
+                        state.receive(&arrival, buffer, tun);
                     }
                     Ok(None) => break,
                     // An ICMP error of an earlier send is reported here and is a hint at most.
@@ -396,7 +459,7 @@ impl<T: TunQueue + 'static, N: NetworkQueue + 'static> Worker for InboundWorker<
     }
 
     fn wait_for<'a>(&'a self, fds: &mut Vec<BorrowedFd<'a>>) {
-        fds.extend(self.sockets.iter().map(NetworkQueue::as_fd));
+        fds.extend(self.sockets.iter().map(|socket| socket.queue.as_fd()));
     }
 }
 

@@ -13,6 +13,7 @@
 mod boundary;
 mod event;
 mod gateway;
+mod hold;
 mod inbound_worker;
 mod limits;
 mod open;
@@ -24,8 +25,11 @@ mod worker;
 
 pub use boundary::{Boundary, BoundaryOptions};
 pub use event::{Event, EventReceiver, IkeDatagram};
-pub use gateway::{CounterSnapshot, Facts, Gateway, GatewayError, GatewayOptions, SaRow};
+pub use gateway::{
+    CounterSnapshot, Facts, Gateway, GatewayError, GatewayOptions, IkeToSend, NewSa, SaEndpoint,
+    SaKey, SaRow,
+};
 pub use inbound_worker::InboundWorker;
 pub use open::iv_key;
 pub use outbound_worker::OutboundWorker;
-pub use sockets::Sockets;
+pub use sockets::{Carries, Socket, Sockets};

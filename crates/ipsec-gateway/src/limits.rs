@@ -14,18 +14,37 @@ pub(crate) const INBOUND_BUFFER_LEN: usize = 64 * 1024 + 512;
 pub(crate) const RECEIVES_PER_FLUSH: usize = 4;
 /// Smallest segment that a read is laid out for; smaller ones are moved.
 pub(crate) const LAYOUT_SEGMENT_LEN_MIN: usize = 256;
-/// Events waiting for the control plane; more are counted as lost.
+/// Events waiting for the control plane, IKE aside; more are counted as lost.
 pub(crate) const EVENT_QUEUE_COUNT: usize = 1_024;
+/// IKE datagrams waiting for it: a share of their own, which nothing else takes up, and which they
+/// cannot pass either.
+pub(crate) const IKE_QUEUE_COUNT: usize = 512;
+/// Bytes of these: IKE messages are a few kilobytes, a stranger's may be 64 KiB.
+pub(crate) const IKE_QUEUE_LEN: usize = 4 << 20;
 /// Events handed over at once.
 pub(crate) const EVENT_BATCH_COUNT: usize = 64;
+/// Bytes of IKE handed over at once, but for the last datagram.
+pub(crate) const EVENT_BATCH_LEN: usize = 256 << 10;
+/// Addresses to listen on.
+pub(crate) const LISTEN_ADDRESSES_MAX: usize = 16;
+/// Packets of one SPD entry that wait for its SA.
+pub(crate) const HOLD_PER_ENTRY_COUNT: usize = 8;
+/// Packets of all entries that do.
+pub(crate) const HOLD_COUNT: usize = 256;
+/// Bytes of these: one may be a super-packet of 64 KiB.
+pub(crate) const HOLD_LEN: usize = 4 << 20;
+/// How long they wait.
+pub(crate) const HOLD_MS: u64 = 10_000;
 /// Audit records of one reason in one interval; the rest is told as a count.
 pub(crate) const AUDIT_PER_INTERVAL: u32 = 10;
 /// Length of that interval.
 pub(crate) const AUDIT_INTERVAL_MS: u64 = 10_000;
-/// One acquire for an SPD entry in this time.
+/// One acquire for an SPD entry and a pair of addresses in this time.
 pub(crate) const ACQUIRE_INTERVAL_MS: u64 = 1_000;
-/// Entries whose last acquire is remembered.
-pub(crate) const ACQUIRE_ENTRIES_MAX: usize = 4_096;
+/// And so many for an entry, whatever the addresses.
+pub(crate) const ACQUIRE_PER_ENTRY_COUNT: u32 = 8;
+/// Entries and pairs that are remembered; past it all are forgotten at once.
+pub(crate) const ACQUIRE_REMEMBERED_MAX: usize = 4_096;
 /// Packets that the TUN holds for a busy worker; the default of 500 drops in bursts.
 pub(crate) const TUN_QUEUE_PACKETS: u32 = 4_000;
 /// How long a stop waits for a worker.

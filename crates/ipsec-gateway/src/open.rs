@@ -2,15 +2,16 @@
 
 use crate::boundary::Boundary;
 use crate::gateway::{GatewayError, GatewayOptions};
-use crate::limits::TUN_QUEUE_PACKETS;
-use crate::sockets::Sockets;
+use crate::limits::{LISTEN_ADDRESSES_MAX, TUN_QUEUE_PACKETS};
+use crate::sockets::{Carries, Socket, Sockets};
 use ipsec_datapath::suite::IvKey;
 use ipsec_host as host;
 use ipsec_io::OpenError;
 use ipsec_io::network::{SocketKind, SocketNetwork, SocketOptions};
 use ipsec_io::tun::{LinuxTun, TunOptions};
 use ring::rand::{SecureRandom, SystemRandom};
-use std::net::{IpAddr, Ipv4Addr};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 pub(crate) fn open_tun(options: &GatewayOptions) -> Result<(LinuxTun, bool), GatewayError> {
     let tun = TunOptions {
@@ -71,34 +72,54 @@ pub(crate) fn configure_link(
     Ok(())
 }
 
+/// Opens the sockets of each address: UDP encapsulation, IKE and raw ESP as asked. IKE needs both UDP
+/// ports (RFC 7296 section 2.23). Where all addresses of a family are asked for, those of it that are
+/// named too are covered.
 pub(crate) fn open_sockets(
     options: &GatewayOptions,
 ) -> Result<Sockets<SocketNetwork>, GatewayError> {
     let mut sockets = Sockets::default();
     let mark = Boundary::own_mark(&options.boundary.owner);
-    for address in &options.listen {
-        let open = |kind| {
-            SocketNetwork::open(&SocketOptions {
-                kind,
-                address: *address,
+    let named: BTreeSet<IpAddr> = options.listen.iter().copied().collect();
+    let all_of = |is_v6: bool| {
+        named
+            .iter()
+            .any(|address| address.is_unspecified() && address.is_ipv6() == is_v6)
+    };
+    let addresses: Vec<IpAddr> = named
+        .iter()
+        .copied()
+        .filter(|address| address.is_unspecified() || !all_of(address.is_ipv6()))
+        .collect();
+    if addresses.len() > LISTEN_ADDRESSES_MAX {
+        return Err(GatewayError::TooManyAddresses(addresses.len()));
+    }
+    let mut wanted = Vec::new();
+    if let Some(port) = options.ike_port {
+        wanted.push((Carries::Ike, SocketKind::Udp { port }, port));
+    }
+    if options.udp || options.ike_port.is_some() {
+        let port = options.port;
+        wanted.push((Carries::UdpEncapsulation, SocketKind::Udp { port }, port));
+    }
+    if options.esp {
+        wanted.push((Carries::Esp, SocketKind::Esp, 0));
+    }
+    for address in addresses {
+        for (carries, kind, port) in &wanted {
+            let bulk = *carries != Carries::Ike;
+            let queue = SocketNetwork::open(&SocketOptions {
+                kind: *kind,
+                address,
                 mark,
-                gso: options.udp_gso,
-                gro: options.udp_gro,
-            })
-        };
-        let (udp, esp) = if address.is_ipv6() {
-            (&mut sockets.udp_v6, &mut sockets.esp_v6)
-        } else {
-            (&mut sockets.udp_v4, &mut sockets.esp_v4)
-        };
-        if udp.is_some() || esp.is_some() {
-            return Err(GatewayError::SecondAddress(*address));
-        }
-        if options.udp {
-            *udp = Some(open(SocketKind::Udp { port: options.port })?);
-        }
-        if options.esp {
-            *esp = Some(open(SocketKind::Esp)?);
+                gso: bulk && options.udp_gso,
+                gro: bulk && options.udp_gro,
+            })?;
+            sockets.push(Socket {
+                queue,
+                carries: *carries,
+                bound: SocketAddr::new(address, *port),
+            });
         }
     }
     Ok(sockets)

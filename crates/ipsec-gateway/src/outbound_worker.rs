@@ -1,25 +1,24 @@
 //! TUN to network: one read, one decision, one reservation, one send.
 
 use crate::event::{AuditLimiter, Event, EventSender};
-use crate::limits::{
-    ACQUIRE_ENTRIES_MAX, ACQUIRE_INTERVAL_MS, ASK_AGAIN_MS, LAYOUT_SEGMENT_LEN_MIN,
-    OUTBOUND_ARENA_LEN,
-};
-use crate::sockets::{Sockets, target_of};
+use crate::hold::{AcquireLimiter, Held, Hold};
+use crate::limits::{ASK_AGAIN_MS, LAYOUT_SEGMENT_LEN_MIN, OUTBOUND_ARENA_LEN};
+use crate::sockets::{Carries, Sockets, target_of};
 use crate::worker::{Flow, Worker};
 use ipsec_datapath::esp::Content;
 use ipsec_datapath::limits::RUN_PACKETS_MAX;
-use ipsec_datapath::outbound::{Decision, Outbound, OutboundView, seal_run};
+use ipsec_datapath::outbound::{Decision, Outbound, seal_run};
 use ipsec_datapath::sad::OutboundSa;
 use ipsec_datapath::segment::{self, Layout, Offload};
+use ipsec_datapath::spd::Spd;
 use ipsec_datapath::suite::SuiteName;
+use ipsec_datapath::tunnel_header::TunnelHeader;
 use ipsec_datapath::{Counter, Counters, DropReason};
 use ipsec_io::Part;
 use ipsec_io::network::{NetworkQueue, Target};
 use ipsec_io::offload::ReadOffload;
 use ipsec_io::tun::{PART_COUNT_MAX, TunQueue, TunRead};
 use ipsec_wire::{FlowKey, IpPacket, Run, Slot};
-use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -27,10 +26,32 @@ use std::sync::mpsc::Sender;
 
 /// What the control plane asks of it.
 pub(crate) enum OutboundCommand {
-    /// Puts a view in force and answers.
-    Replace(Arc<OutboundView>, Sender<()>),
+    /// Puts a policy in force and answers.
+    ReplaceSpd(Arc<Spd>, Sender<()>),
+    /// Adds SAs whose SPIs are free, the newest last, and answers.
+    Add(Vec<(Arc<OutboundSa>, TunnelHeader)>, Sender<()>),
+    /// Removes SAs and answers.
+    Remove(Vec<u32>, Sender<()>),
+    /// Sends an SA's packets elsewhere and answers.
+    Redirect(u32, TunnelHeader, Sender<()>),
+    /// Sends datagrams that are not ESP and answers.
+    Send(Vec<Outgoing>, Sender<()>),
     /// Ends the thread.
     Stop,
+}
+
+/// An IKE datagram or a keepalive. This worker sends them too, for Don't Fragment is a matter of the
+/// socket, and ESP goes by the same one.
+#[derive(Clone, Debug)]
+pub(crate) struct Outgoing {
+    /// By which socket.
+    pub(crate) carries: Carries,
+    /// Where to.
+    pub(crate) target: Target,
+    /// The payload of UDP, the Non-ESP Marker included.
+    pub(crate) bytes: Vec<u8>,
+    /// What is counted when it went.
+    pub(crate) counter: Counter,
 }
 
 /// The thread's state.
@@ -45,7 +66,9 @@ pub struct OutboundWorker<T, N> {
     counters: Arc<Counters>,
     events: EventSender,
     audit: AuditLimiter,
-    acquired: HashMap<u32, u64>,
+    acquires: AcquireLimiter,
+    /// `None`: nobody negotiates SAs, so nothing waits for one.
+    hold: Option<Hold>,
     asked_ms: u64,
 }
 
@@ -69,11 +92,17 @@ impl<T: TunQueue, N: NetworkQueue> OutboundWorker<T, N> {
             counters,
             events,
             audit: AuditLimiter::default(),
-            acquired: HashMap::new(),
+            acquires: AcquireLimiter::default(),
+            hold: None,
             asked_ms: 0,
         };
         worker.lay_out();
         worker
+    }
+
+    /// Keeps packets while their SA is negotiated.
+    pub(crate) fn hold_packets(&mut self) {
+        self.hold = Some(Hold::default());
     }
 
     /// Where the next read puts its bytes: a payload in each cell, all that is left in the last.
@@ -102,8 +131,8 @@ impl<T: TunQueue, N: NetworkQueue> OutboundWorker<T, N> {
         }
     }
 
-    /// Steps of RFC 4301 section 5.1 for one read.
-    fn run(&mut self, read: &TunRead, now_ms: u64) {
+    /// Steps of RFC 4301 section 5.1 for one read; `held_ms` is since when it waited.
+    fn run(&mut self, read: &TunRead, held_ms: Option<u64>, now_ms: u64) {
         let whole = self.parts[0].start..self.parts[0].start + self.parts[0].len.min(read.len);
         let head = match IpPacket::parse_head(&self.arena[whole], read.len) {
             Ok(packet) => packet,
@@ -114,10 +143,10 @@ impl<T: TunQueue, N: NetworkQueue> OutboundWorker<T, N> {
             return self.counters.count(Counter::TunLinkScope, 1);
         }
         let index = match self.outbound.decide(&key, &self.counters) {
-            Decision::Protect(index) => index as usize,
+            Decision::Protect(index) => index,
             Decision::Acquire(entry) => {
                 self.acquire(entry, &key, now_ms);
-                return self.refuse(DropReason::NoSaOutbound, 1, Some(&key), now_ms);
+                return self.wait_for_sa(entry, read, held_ms.unwrap_or(now_ms));
             }
             Decision::Drop(reason) => return self.refuse(reason, 1, Some(&key), now_ms),
         };
@@ -132,9 +161,11 @@ impl<T: TunQueue, N: NetworkQueue> OutboundWorker<T, N> {
                 return self.refuse(DropReason::MalformedOutbound, 1, Some(&key), now_ms);
             }
         };
-        let view = Arc::clone(self.outbound.view());
-        let sa = &view.sas()[index];
-        let target = target_of(&view.tunnels()[index], &head);
+        let Some((sa, tunnel)) = self.outbound.view().sa(index) else {
+            return self.refuse(DropReason::NoSaOutbound, 1, Some(&key), now_ms);
+        };
+        let (sa, tunnel) = (&*Arc::clone(sa), *tunnel);
+        let target = target_of(&tunnel, &head);
         let segmented = segment::segment(
             &mut self.arena,
             &mut self.slots,
@@ -156,13 +187,10 @@ impl<T: TunQueue, N: NetworkQueue> OutboundWorker<T, N> {
             };
             self.counters.count(counter, 1);
         }
-        self.seal_and_send(
-            sa,
-            &view.tunnels()[index],
-            &target,
-            segmented.packets,
-            now_ms,
-        );
+        if held_ms.is_some() {
+            self.counters.count(Counter::HoldReleased, 1);
+        }
+        self.seal_and_send(sa, &tunnel, &target, segmented.packets, now_ms);
         if segmented.layout != self.layout && segmented.layout.segment_len >= LAYOUT_SEGMENT_LEN_MIN
         {
             self.layout = segmented.layout;
@@ -173,7 +201,7 @@ impl<T: TunQueue, N: NetworkQueue> OutboundWorker<T, N> {
     fn seal_and_send(
         &mut self,
         sa: &OutboundSa,
-        tunnel: &ipsec_datapath::tunnel_header::TunnelHeader,
+        tunnel: &TunnelHeader,
         target: &Target,
         packets: usize,
         now_ms: u64,
@@ -236,18 +264,86 @@ impl<T: TunQueue, N: NetworkQueue> OutboundWorker<T, N> {
     }
 
     fn acquire(&mut self, entry: u32, key: &FlowKey, now_ms: u64) {
-        if self.acquired.len() >= ACQUIRE_ENTRIES_MAX && !self.acquired.contains_key(&entry) {
-            self.acquired.clear();
-        }
-        let last = self.acquired.get(&entry).copied();
-        if last.is_some_and(|at| now_ms.saturating_sub(at) < ACQUIRE_INTERVAL_MS) {
+        if !self.acquires.admits(entry, key, now_ms) {
             return;
         }
-        self.acquired.insert(entry, now_ms);
         let spd = self.outbound.view().spd();
-        let entry = spd.entries()[entry as usize].name.as_str().into();
-        self.events
-            .send(Event::Acquire { entry, key: *key }, &self.counters);
+        let name = spd.entries()[entry as usize].name.as_str().into();
+        let event = Event::Acquire {
+            entry: name,
+            key: *key,
+        };
+        if self.events.send(event, &self.counters) {
+            self.acquires.told(entry, key, now_ms);
+        }
+    }
+
+    /// Keeps what was read until the SA of its entry is there, within limits.
+    fn wait_for_sa(&mut self, entry: u32, read: &TunRead, since_ms: u64) {
+        let Some(hold) = &mut self.hold else {
+            return self.counters.refuse(DropReason::NoSaOutbound, 1);
+        };
+        let mut bytes = Vec::with_capacity(read.len);
+        for part in &self.parts {
+            let len = part.len.min(read.len - bytes.len());
+            bytes.extend_from_slice(&self.arena[part.start..part.start + len]);
+        }
+        let held = Held {
+            entry,
+            at_ms: since_ms,
+            offload: read.offload,
+            bytes: bytes.into(),
+        };
+        if !hold.keep(held) {
+            self.counters.refuse(DropReason::HoldFull, 1);
+        }
+    }
+
+    /// Lets the packets of an entry, or all, go through policy again.
+    fn release(&mut self, entry: Option<u32>, now_ms: u64) {
+        self.expire(now_ms);
+        let released = self
+            .hold
+            .as_mut()
+            .map_or_else(Vec::new, |hold| hold.release(entry));
+        for held in released {
+            let mut rest = &*held.bytes;
+            for part in &self.parts {
+                let (here, after) = rest.split_at(part.len.min(rest.len()));
+                self.arena[part.start..part.start + here.len()].copy_from_slice(here);
+                rest = after;
+            }
+            let read = TunRead {
+                len: held.bytes.len(),
+                offload: held.offload,
+            };
+            self.run(&read, Some(held.at_ms), now_ms);
+        }
+    }
+
+    fn expire(&mut self, now_ms: u64) {
+        let expired = self.hold.as_mut().map_or(0, |hold| hold.expire(now_ms));
+        if expired > 0 {
+            self.counters.refuse(DropReason::HoldExpired, expired);
+        }
+    }
+
+    /// Sends what is not ESP. UDP promises nothing, so a refusal is counted and IKE sends again.
+    fn send_others(&mut self, datagrams: Vec<Outgoing>) {
+        for datagram in datagrams {
+            let failed = self
+                .sockets
+                .find(datagram.carries, datagram.target.local)
+                .is_none_or(|socket| {
+                    let len = datagram.bytes.len();
+                    socket.send(&datagram.target, &datagram.bytes, len).failed > 0
+                });
+            if failed {
+                self.counters.refuse(DropReason::IkeSendFailed, 1);
+            } else {
+                self.counters.count(datagram.counter, 1);
+            }
+        }
     }
 
     fn refuse(&mut self, reason: DropReason, count: usize, key: Option<&FlowKey>, now_ms: u64) {
@@ -306,23 +402,61 @@ fn address(is_v6: bool, bits: u128) -> String {
 impl<T: TunQueue + 'static, N: NetworkQueue + 'static> Worker for OutboundWorker<T, N> {
     type Command = OutboundCommand;
 
-    fn handle(&mut self, command: OutboundCommand) -> Flow {
+    fn handle(&mut self, command: OutboundCommand, now_ms: u64) -> Flow {
+        // Whoever asked may have given up waiting for an answer.
         match command {
-            OutboundCommand::Replace(view, reply) => {
-                self.outbound.replace(view);
-                // Whoever asked may have given up waiting.
+            OutboundCommand::ReplaceSpd(spd, reply) => {
+                self.outbound.view_mut().replace_spd(spd);
+                self.acquires.clear();
                 let _ = reply.send(());
-                Flow::Continue
+                self.release(None, now_ms);
             }
-            OutboundCommand::Stop => Flow::Stop,
+            OutboundCommand::Add(sas, reply) => {
+                let entries: Vec<_> = sas
+                    .iter()
+                    .map(|(sa, _)| self.outbound.view().spd().position(sa.entry()))
+                    .collect();
+                let view = self.outbound.view_mut();
+                for (sa, tunnel) in sas {
+                    view.add(sa, tunnel);
+                }
+                let _ = reply.send(());
+                if self.hold.is_some() {
+                    for entry in entries.into_iter().flatten() {
+                        self.release(Some(entry as u32), now_ms);
+                    }
+                }
+            }
+            OutboundCommand::Remove(spis, reply) => {
+                let view = self.outbound.view_mut();
+                for spi in spis {
+                    view.remove(spi);
+                }
+                let _ = reply.send(());
+            }
+            OutboundCommand::Redirect(spi, tunnel, reply) => {
+                self.outbound.view_mut().redirect(spi, tunnel);
+                let _ = reply.send(());
+            }
+            OutboundCommand::Send(datagrams, reply) => {
+                self.send_others(datagrams);
+                let _ = reply.send(());
+            }
+            OutboundCommand::Stop => {
+                // What waits goes nowhere any more.
+                self.expire(u64::MAX);
+                return Flow::Stop;
+            }
         }
+        Flow::Continue
     }
 
     fn turn(&mut self, now_ms: u64) -> std::io::Result<bool> {
+        self.expire(now_ms);
         match self.tun.read(&mut self.arena, &self.parts) {
             Ok(Some(read)) => {
                 self.counters.count(Counter::TunReads, 1);
-                self.run(&read, now_ms);
+                self.run(&read, None, now_ms);
                 Ok(true)
             }
             Ok(None) => Ok(false),
@@ -336,6 +470,10 @@ impl<T: TunQueue + 'static, N: NetworkQueue + 'static> Worker for OutboundWorker
             )),
             Err(error) => Err(error),
         }
+    }
+
+    fn wakes_at_ms(&self) -> Option<u64> {
+        self.hold.as_ref().and_then(Hold::expires_at_ms)
     }
 
     fn wait_for<'a>(&'a self, fds: &mut Vec<BorrowedFd<'a>>) {

@@ -1,61 +1,97 @@
-//! The sockets of one gateway by family and encapsulation.
+//! The sockets of one gateway: for each address it listens on, by what they carry.
 
 use ipsec_datapath::tunnel_header::{Encapsulation, TunnelHeader};
 use ipsec_io::network::{NetworkQueue, Target};
 use ipsec_wire::IpPacket;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
-/// Up to four sockets: UDP and raw ESP, IPv4 and IPv6.
-#[derive(Clone)]
-pub struct Sockets<N> {
-    /// UDP over IPv4.
-    pub udp_v4: Option<N>,
-    /// UDP over IPv6.
-    pub udp_v6: Option<N>,
-    /// ESP over IPv4.
-    pub esp_v4: Option<N>,
-    /// ESP over IPv6.
-    pub esp_v6: Option<N>,
+/// What a socket carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carries {
+    /// IKE alone, without a marker (RFC 7296 section 2: UDP 500).
+    Ike,
+    /// ESP in UDP, IKE behind the Non-ESP Marker, keepalives (RFC 3948: UDP 4500).
+    UdpEncapsulation,
+    /// ESP, IP protocol 50.
+    Esp,
 }
+
+/// One socket.
+#[derive(Clone)]
+pub struct Socket<N> {
+    /// Its queue.
+    pub queue: N,
+    /// What it carries.
+    pub carries: Carries,
+    /// Where it is bound; the port is 0 for raw ESP.
+    pub bound: SocketAddr,
+}
+
+/// All sockets; those of IKE are served first.
+#[derive(Clone)]
+pub struct Sockets<N>(Vec<Socket<N>>);
 
 impl<N> Default for Sockets<N> {
     fn default() -> Self {
-        Self {
-            udp_v4: None,
-            udp_v6: None,
-            esp_v4: None,
-            esp_v6: None,
-        }
+        Self(Vec::new())
     }
 }
 
 impl<N: NetworkQueue> Sockets<N> {
-    /// The socket that a tunnel's packets leave by.
-    pub fn for_tunnel(&mut self, tunnel: &TunnelHeader) -> Option<&mut N> {
-        let is_v6 = tunnel.remote.is_ipv6();
-        match (tunnel.encapsulation, is_v6) {
-            (Encapsulation::Udp { .. }, false) => self.udp_v4.as_mut(),
-            (Encapsulation::Udp { .. }, true) => self.udp_v6.as_mut(),
-            (Encapsulation::Esp, false) => self.esp_v4.as_mut(),
-            (Encapsulation::Esp, true) => self.esp_v6.as_mut(),
-        }
+    /// Adds one.
+    pub fn push(&mut self, socket: Socket<N>) {
+        self.0.push(socket);
+        self.0
+            .sort_by_key(|socket| u8::from(socket.carries != Carries::Ike));
     }
 
-    /// All that there are, each with whether it is UDP.
-    pub fn each_mut(&mut self) -> [(Option<&mut N>, bool); 4] {
-        [
-            (self.udp_v4.as_mut(), true),
-            (self.udp_v6.as_mut(), true),
-            (self.esp_v4.as_mut(), false),
-            (self.esp_v6.as_mut(), false),
-        ]
+    /// The socket that a tunnel's packets leave by.
+    pub fn for_tunnel(&mut self, tunnel: &TunnelHeader) -> Option<&mut N> {
+        self.find(carrier(tunnel), tunnel.local)
+    }
+
+    /// Whether there is one.
+    pub fn serves(&self, carries: Carries, local: IpAddr) -> bool {
+        self.position(carries, local).is_some()
+    }
+
+    /// The socket for datagrams from `local`: bound to it, else to all addresses of its family, else
+    /// any of the family, for a socket may send from each address of the host.
+    pub fn find(&mut self, carries: Carries, local: IpAddr) -> Option<&mut N> {
+        let position = self.position(carries, local)?;
+        Some(&mut self.0[position].queue)
+    }
+
+    fn position(&self, carries: Carries, local: IpAddr) -> Option<usize> {
+        let rank = |socket: &Socket<N>| match socket.bound.ip() {
+            ip if ip == local => 0,
+            ip if ip.is_unspecified() => 1,
+            _ => 2,
+        };
+        (0..self.0.len())
+            .filter(|index| {
+                let socket = &self.0[*index];
+                socket.carries == carries && socket.bound.is_ipv6() == local.is_ipv6()
+            })
+            .min_by_key(|index| rank(&self.0[*index]))
     }
 
     /// All that there are.
-    pub fn iter(&self) -> impl Iterator<Item = &N> {
-        [&self.udp_v4, &self.udp_v6, &self.esp_v4, &self.esp_v6]
-            .into_iter()
-            .flatten()
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Socket<N>> {
+        self.0.iter_mut()
+    }
+
+    /// All that there are.
+    pub fn iter(&self) -> impl Iterator<Item = &Socket<N>> {
+        self.0.iter()
+    }
+}
+
+/// What carries a tunnel's packets.
+pub(crate) fn carrier(tunnel: &TunnelHeader) -> Carries {
+    match tunnel.encapsulation {
+        Encapsulation::Udp { .. } => Carries::UdpEncapsulation,
+        Encapsulation::Esp => Carries::Esp,
     }
 }
 

@@ -8,7 +8,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Whether the loop goes on.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -23,10 +23,15 @@ pub(crate) trait Worker: Send + 'static {
     type Command: Send + 'static;
 
     /// Takes one command, between two batches.
-    fn handle(&mut self, command: Self::Command) -> Flow;
+    fn handle(&mut self, command: Self::Command, now_ms: u64) -> Flow;
 
     /// One batch; whether there was any. An error ends the worker.
     fn turn(&mut self, now_ms: u64) -> std::io::Result<bool>;
+
+    /// When it wants a turn although nothing came.
+    fn wakes_at_ms(&self) -> Option<u64> {
+        None
+    }
 
     /// What to sleep on.
     fn wait_for<'a>(&'a self, fds: &mut Vec<BorrowedFd<'a>>);
@@ -84,13 +89,13 @@ impl<C: Send + 'static> WorkerHandle<C> {
     }
 
     /// Waits for the thread after its stop command, at most `limit`.
-    pub(crate) fn join(&mut self, limit: std::time::Duration) {
+    pub(crate) fn join(&mut self, limit: Duration) {
         let Some(thread) = self.thread.take() else {
             return;
         };
         let end = Instant::now() + limit;
         while !thread.is_finished() && Instant::now() < end {
-            std::thread::sleep(std::time::Duration::from_millis(1));
+            std::thread::sleep(Duration::from_millis(1));
         }
         if thread.is_finished() {
             // A panic inside was caught and told.
@@ -115,12 +120,12 @@ fn run<W: Worker>(
 ) -> std::io::Result<()> {
     let mut idle = 0;
     loop {
+        let now_ms = started.elapsed().as_millis() as u64;
         while let Ok(command) = commands.try_recv() {
-            if worker.handle(command) == Flow::Stop {
+            if worker.handle(command, now_ms) == Flow::Stop {
                 return Ok(());
             }
         }
-        let now_ms = started.elapsed().as_millis() as u64;
         for _ in 0..TURNS_PER_ROUND {
             if worker.turn(now_ms)? {
                 idle = 0;
@@ -133,7 +138,7 @@ fn run<W: Worker>(
             0 => {}
             1..=YIELDS_BEFORE_SLEEP => wait::yield_now(),
             _ => {
-                sleep(worker, waker)?;
+                sleep(worker, waker, now_ms)?;
                 waker.clear();
                 // Woken for a reason: look at once, and do not yield again before there was work.
                 idle = 1;
@@ -142,9 +147,12 @@ fn run<W: Worker>(
     }
 }
 
-fn sleep<W: Worker>(worker: &W, waker: &Waker) -> std::io::Result<()> {
+fn sleep<W: Worker>(worker: &W, waker: &Waker, now_ms: u64) -> std::io::Result<()> {
     let mut fds = Vec::with_capacity(WAIT_COUNT_MAX);
     fds.push(waker.as_fd());
     worker.wait_for(&mut fds);
-    wait::readable(&fds, None)
+    let timeout = worker
+        .wakes_at_ms()
+        .map(|at_ms| Duration::from_millis(at_ms.saturating_sub(now_ms).max(1)));
+    wait::readable(&fds, timeout)
 }

@@ -39,6 +39,8 @@ pub struct Received {
     pub local: Option<IpAddr>,
     /// Outer traffic class.
     pub traffic_class: u8,
+    /// There was more than the buffer took: the last datagram is not whole.
+    pub truncated: bool,
 }
 
 /// How a run was sent.

@@ -6,8 +6,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-/// Most descriptors one wait takes.
-pub const WAIT_COUNT_MAX: usize = 8;
+/// Most descriptors one wait takes: three sockets for each of sixteen addresses, a TUN, a waker.
+pub const WAIT_COUNT_MAX: usize = 50;
 
 /// Lets another thread end a wait.
 pub struct Waker(EventFd);

@@ -2,8 +2,8 @@
 
 use crate::errors::NativeError;
 use crate::types::{
-    NativeAddressRange, NativeNumberRange, NativePacket, NativeSa, NativeSaDrop, NativeSaState,
-    NativeSelector, NativeSpdEntry,
+    NativeAddressRange, NativeDatagram, NativeEndpoint, NativeNumberRange, NativePacket, NativeSa,
+    NativeSaDrop, NativeSaKey, NativeSaState, NativeSelector, NativeSpdEntry,
 };
 use ipsec_datapath::sad::sequence_number::UNBOUNDED;
 use ipsec_datapath::sad::{InboundSa, InboundSaParameters, OutboundSa, OutboundSaParameters};
@@ -11,10 +11,10 @@ use ipsec_datapath::selector::{AddressRange, NumberRange, Selector};
 use ipsec_datapath::spd::{Action, SpdEntry};
 use ipsec_datapath::suite::{KeyMaterial, SuiteName};
 use ipsec_datapath::tunnel_header::{DontFragment, Encapsulation, TunnelHeader};
-use ipsec_gateway::{SaRow, iv_key};
+use ipsec_gateway::{IkeToSend, NewSa, SaEndpoint, SaKey, SaRow, iv_key};
 use ipsec_wire::{FlowKey, ProtocolNumber};
 use napi::bindgen_prelude::BigInt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 type Converted<T> = Result<T, NativeError>;
 
@@ -116,7 +116,7 @@ fn suite(name: &str) -> Converted<SuiteName> {
     })
 }
 
-fn tunnel(value: &NativeSa) -> Converted<TunnelHeader> {
+pub fn endpoint(value: &NativeEndpoint) -> Converted<SaEndpoint> {
     let encapsulation = match value.encapsulation.as_str() {
         "esp" => Encapsulation::Esp,
         "udp" => Encapsulation::Udp {
@@ -125,12 +125,6 @@ fn tunnel(value: &NativeSa) -> Converted<TunnelHeader> {
         },
         other => return Err(argument(other, "udp or esp")),
     };
-    let dont_fragment = match value.dont_fragment.as_str() {
-        "copy" => DontFragment::Copy,
-        "set" => DontFragment::Set,
-        "clear" => DontFragment::Clear,
-        other => return Err(argument(other, "copy, set or clear")),
-    };
     let (local, remote) = (address(&value.local)?, address(&value.remote)?);
     if local.is_ipv4() != remote.is_ipv4() {
         return Err(argument(
@@ -138,6 +132,25 @@ fn tunnel(value: &NativeSa) -> Converted<TunnelHeader> {
             "two outer addresses of one family",
         ));
     }
+    Ok(SaEndpoint {
+        local,
+        remote,
+        encapsulation,
+    })
+}
+
+fn tunnel(value: &NativeSa) -> Converted<TunnelHeader> {
+    let dont_fragment = match value.dont_fragment.as_str() {
+        "copy" => DontFragment::Copy,
+        "set" => DontFragment::Set,
+        "clear" => DontFragment::Clear,
+        other => return Err(argument(other, "copy, set or clear")),
+    };
+    let SaEndpoint {
+        local,
+        remote,
+        encapsulation,
+    } = endpoint(&value.endpoint)?;
     Ok(TunnelHeader {
         local,
         remote,
@@ -146,11 +159,45 @@ fn tunnel(value: &NativeSa) -> Converted<TunnelHeader> {
     })
 }
 
+pub fn sa_key(value: NativeSaKey) -> SaKey {
+    SaKey {
+        outbound: value.outbound,
+        spi: value.spi,
+    }
+}
+
+pub fn datagram(value: &NativeDatagram) -> Converted<IkeToSend> {
+    let socket = |text: &str, number| -> Converted<SocketAddr> {
+        Ok(SocketAddr::new(address(text)?, port(number)?))
+    };
+    let local = socket(&value.local, value.local_port)?;
+    let remote = socket(&value.remote, value.remote_port)?;
+    if local.is_ipv4() != remote.is_ipv4() {
+        return Err(argument(
+            &format!("{local} and {remote}"),
+            "two addresses of one family",
+        ));
+    }
+    Ok(IkeToSend {
+        local,
+        remote,
+        payload: value.payload.as_ref().map(|payload| payload.to_vec()),
+    })
+}
+
 fn reserved(value: &NativeSa) -> Converted<u64> {
     value
         .reserved_up_to
         .as_ref()
         .map_or(Ok(UNBOUNDED), unsigned)
+}
+
+pub fn new_sa(value: &NativeSa) -> Converted<NewSa> {
+    Ok(if value.outbound {
+        NewSa::Outbound(Box::new(outbound_sa(value)?))
+    } else {
+        NewSa::Inbound(Box::new(inbound_sa(value)?))
+    })
 }
 
 pub fn outbound_sa(value: &NativeSa) -> Converted<OutboundSa> {
@@ -171,7 +218,7 @@ pub fn outbound_sa(value: &NativeSa) -> Converted<OutboundSa> {
 }
 
 pub fn inbound_sa(value: &NativeSa) -> Converted<InboundSa> {
-    InboundSa::new(InboundSaParameters {
+    let mut sa = InboundSa::new(InboundSaParameters {
         spi: value.spi,
         entry: value.entry.clone(),
         selector: selector(&value.selector)?,
@@ -182,7 +229,9 @@ pub fn inbound_sa(value: &NativeSa) -> Converted<InboundSa> {
         right_edge: unsigned(&value.sequence_number)?,
         reserved_up_to: reserved(value)?,
     })
-    .map_err(|error| NativeError::new("IPSEC_ERR_SA_INVALID", error))
+    .map_err(|error| NativeError::new("IPSEC_ERR_SA_INVALID", error))?;
+    sa.set_remote(endpoint(&value.endpoint)?.udp_remote());
+    Ok(sa)
 }
 
 pub fn named_counts<N: ToString>(counts: impl IntoIterator<Item = (N, u64)>) -> Vec<NativeSaDrop> {

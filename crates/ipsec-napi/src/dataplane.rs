@@ -1,19 +1,19 @@
 //! The verbs of the seam.
 
 use crate::convert::{
-    address, inbound_sa, named_counts, outbound_sa, port, sa_state, spd_entry, unsigned,
+    address, datagram, endpoint, named_counts, new_sa, port, sa_key, sa_state, spd_entry, unsigned,
 };
 use crate::errors::NativeError;
 use crate::events::forward;
 use crate::job::{Job, job};
 use crate::types::{
-    NativeBoundReply, NativeCountersReply, NativeEvent, NativeFacts, NativeOpenReply,
-    NativeOptions, NativeReply, NativeSa, NativeSadReply, NativeSpdEntry,
+    NativeBoundReply, NativeCountersReply, NativeDatagram, NativeEndpoint, NativeEvent,
+    NativeFacts, NativeOpenReply, NativeOptions, NativeReply, NativeSa, NativeSaKey,
+    NativeSadReply, NativeSpdEntry,
 };
-use ipsec_gateway::{BoundaryOptions, EventReceiver, Gateway, GatewayOptions};
-use napi::bindgen_prelude::{AsyncTask, BigInt, Function, Uint8Array};
+use ipsec_gateway::{BoundaryOptions, EventReceiver, Gateway, GatewayError, GatewayOptions};
+use napi::bindgen_prelude::{AsyncTask, BigInt, Function};
 use napi_derive::napi;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 type Shared<T> = Arc<Mutex<T>>;
@@ -117,23 +117,12 @@ impl NativeGateway {
         })
     }
 
-    /// Adds one direction of an SA.
+    /// Adds SAs, all or none.
     #[napi(ts_return_type = "Promise<NativeReply>")]
-    pub fn add_sa(&self, sa: NativeSa) -> AsyncTask<Job<NativeReply>> {
-        // Converted here, so that the key's bytes are copied before the caller wipes them.
-        enum Made {
-            Outbound(Box<ipsec_datapath::sad::OutboundSa>),
-            Inbound(Box<ipsec_datapath::sad::InboundSa>),
-        }
-        let made = if sa.outbound {
-            outbound_sa(&sa).map(|sa| Made::Outbound(Box::new(sa)))
-        } else {
-            inbound_sa(&sa).map(|sa| Made::Inbound(Box::new(sa)))
-        };
-        self.with(move |gateway| match made? {
-            Made::Outbound(sa) => Ok(gateway.add_outbound(*sa)?),
-            Made::Inbound(sa) => Ok(gateway.add_inbound(*sa)?),
-        })
+    pub fn add_sas(&self, sas: Vec<NativeSa>) -> AsyncTask<Job<NativeReply>> {
+        // Converted here, so that the keys' bytes are copied before the caller wipes them.
+        let made: Result<Vec<_>, _> = sas.iter().map(new_sa).collect();
+        self.with(move |gateway| Ok(gateway.add(made?)?))
     }
 
     /// Sets the durable bound of an SA; the reply has the bound in force.
@@ -164,25 +153,41 @@ impl NativeGateway {
         })
     }
 
-    /// A new peer endpoint.
+    /// New ends of an SA's packets.
     #[napi(ts_return_type = "Promise<NativeReply>")]
     pub fn update_sa(
         &self,
-        outbound: bool,
-        spi: u32,
-        remote: String,
-        remote_port: u32,
+        id: NativeSaKey,
+        change: NativeEndpoint,
     ) -> AsyncTask<Job<NativeReply>> {
-        self.with(move |gateway| {
-            let remote = SocketAddr::new(address(&remote)?, port(remote_port)?);
-            Ok(gateway.update_endpoint(outbound, spi, remote)?)
-        })
+        self.with(move |gateway| Ok(gateway.update_endpoint(sa_key(id), endpoint(&change)?)?))
     }
 
     /// Removes an SA; the reply has its last state.
     #[napi(ts_return_type = "Promise<NativeSadReply>")]
-    pub fn delete_sa(&self, outbound: bool, spi: u32) -> AsyncTask<Job<NativeSadReply>> {
-        self.rows(move |gateway| Ok(vec![gateway.delete(outbound, spi)?]))
+    pub fn delete_sa(&self, id: NativeSaKey) -> AsyncTask<Job<NativeSadReply>> {
+        let key = sa_key(id);
+        self.rows(move |gateway| {
+            let rows = gateway.delete(&[key])?;
+            match rows.is_empty() {
+                true => Err(GatewayError::NoSuchSa(key.spi).into()),
+                false => Ok(rows),
+            }
+        })
+    }
+
+    /// Removes SAs; the reply has the last states of those that were there.
+    #[napi(ts_return_type = "Promise<NativeSadReply>")]
+    pub fn delete_sas(&self, ids: Vec<NativeSaKey>) -> AsyncTask<Job<NativeSadReply>> {
+        let keys: Vec<_> = ids.into_iter().map(sa_key).collect();
+        self.rows(move |gateway| Ok(gateway.delete(&keys)?))
+    }
+
+    /// State of some SAs; those that are not there are left out.
+    #[napi(ts_return_type = "Promise<NativeSadReply>")]
+    pub fn query_sas(&self, ids: Vec<NativeSaKey>) -> AsyncTask<Job<NativeSadReply>> {
+        let keys: Vec<_> = ids.into_iter().map(sa_key).collect();
+        self.rows(move |gateway| Ok(gateway.query(&keys)))
     }
 
     /// State of all SAs.
@@ -217,20 +222,11 @@ impl NativeGateway {
         })
     }
 
-    /// Sends one IKE message.
+    /// Sends IKE messages and keepalives.
     #[napi(ts_return_type = "Promise<NativeReply>")]
-    pub fn send_ike(
-        &self,
-        local: String,
-        remote: String,
-        remote_port: u32,
-        payload: Uint8Array,
-    ) -> AsyncTask<Job<NativeReply>> {
-        let payload = payload.to_vec();
-        self.with(move |gateway| {
-            let remote = SocketAddr::new(address(&remote)?, port(remote_port)?);
-            Ok(gateway.send_ike(address(&local)?, remote, &payload)?)
-        })
+    pub fn send_ike(&self, datagrams: Vec<NativeDatagram>) -> AsyncTask<Job<NativeReply>> {
+        let datagrams: Result<Vec<_>, _> = datagrams.iter().map(datagram).collect();
+        self.with(move |gateway| Ok(gateway.send_ike(datagrams?)?))
     }
 
     /// One snapshot of all counters.
@@ -287,6 +283,7 @@ pub fn gateway_options(options: NativeOptions) -> Result<GatewayOptions, NativeE
         .map(|text| address(text))
         .collect::<Result<_, _>>()?;
     let port_number = port(options.port)?;
+    let ike_port = port(options.ike_port)?;
     Ok(GatewayOptions {
         boundary: BoundaryOptions {
             owner: options.gateway,
@@ -294,11 +291,12 @@ pub fn gateway_options(options: NativeOptions) -> Result<GatewayOptions, NativeE
             mtu: options.mtu,
             protected_interfaces: options.protected_interfaces,
             unprotected_interfaces: options.unprotected_interfaces,
-            ports: vec![port(options.ike_port)?, port_number],
+            ports: vec![ike_port, port_number],
         },
         guard: options.guard,
         listen,
         port: port_number,
+        ike_port: options.ike.then_some(ike_port),
         udp: options.udp,
         esp: options.esp,
         tun_segmentation: options.tun_segmentation,

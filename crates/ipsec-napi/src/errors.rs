@@ -40,7 +40,9 @@ impl From<GatewayError> for NativeError {
                         "IPSEC_ERR_SA_INVALID"
                     }
                     GatewayError::Spd(_) => "IPSEC_ERR_SPD_INVALID",
-                    GatewayError::SecondAddress(_) => "IPSEC_ERR_USAGE",
+                    GatewayError::TooManyAddresses(_) | GatewayError::NotOurPort(_) => {
+                        "IPSEC_ERR_USAGE"
+                    }
                     GatewayError::Closed => "IPSEC_ERR_CLOSED",
                     _ => "IPSEC_ERR_HOST",
                 };

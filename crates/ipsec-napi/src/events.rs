@@ -8,8 +8,8 @@ use napi::threadsafe_function::ThreadsafeFunctionCallMode;
 use napi::{Result, Status};
 
 /// Batches that wait for the event loop; a full queue makes the event thread wait, and the workers
-/// count what their own queue then does not take.
-const BATCHES_MAX: usize = 64;
+/// count what their own queue then does not take. A batch may hold a quarter of a mebibyte of IKE.
+const BATCHES_MAX: usize = 16;
 
 /// Starts the thread that hands events over until the gateway is closed. It keeps no process alive.
 pub fn forward(
@@ -75,6 +75,13 @@ fn native(event: Event) -> NativeEvent {
             outbound: Some(false),
             spi: Some(spi),
             ..kind("firstUse")
+        },
+        Event::Mapping { spi, remote } => NativeEvent {
+            outbound: Some(false),
+            spi: Some(spi),
+            source: Some(remote.ip().to_string()),
+            source_port: Some(u32::from(remote.port())),
+            ..kind("mapping")
         },
         Event::Guard(what) => NativeEvent {
             reason: Some(what),

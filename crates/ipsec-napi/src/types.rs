@@ -48,12 +48,7 @@ pub struct NativeSa {
     pub suite: String,
     /// Encryption key, then salt or integrity key; copied.
     pub key: Uint8Array,
-    pub local: String,
-    pub remote: String,
-    /// udp or esp.
-    pub encapsulation: String,
-    pub local_port: u32,
-    pub remote_port: u32,
+    pub endpoint: NativeEndpoint,
     pub esn: bool,
     pub replay_window: u32,
     pub sequence_number: BigInt,
@@ -62,6 +57,33 @@ pub struct NativeSa {
     pub tfc_pad_to_bytes: u32,
     /// copy, set or clear.
     pub dont_fragment: String,
+}
+
+#[napi(object)]
+pub struct NativeSaKey {
+    pub outbound: bool,
+    pub spi: u32,
+}
+
+#[napi(object)]
+pub struct NativeEndpoint {
+    pub local: String,
+    pub remote: String,
+    /// udp or esp.
+    pub encapsulation: String,
+    pub local_port: u32,
+    pub remote_port: u32,
+}
+
+#[napi(object)]
+pub struct NativeDatagram {
+    /// The unspecified address: the kernel chooses.
+    pub local: String,
+    pub local_port: u32,
+    pub remote: String,
+    pub remote_port: u32,
+    /// Absent: a NAT keepalive.
+    pub payload: Option<Uint8Array>,
 }
 
 #[napi(object)]
@@ -92,6 +114,8 @@ pub struct NativeOptions {
     pub listen: Vec<String>,
     pub port: u32,
     pub ike_port: u32,
+    /// Whether IKE is served.
+    pub ike: bool,
     pub udp: bool,
     pub esp: bool,
     pub protected_interfaces: Vec<String>,

@@ -18,18 +18,22 @@ export declare class NativeGateway {
   listen(callback: (arg: Array<NativeEvent>) => void): void
   /** Replaces the policy. */
   replaceSpd(version: number, entries: Array<NativeSpdEntry>): Promise<NativeReply>
-  /** Adds one direction of an SA. */
-  addSa(sa: NativeSa): Promise<NativeReply>
+  /** Adds SAs, all or none. */
+  addSas(sas: Array<NativeSa>): Promise<NativeReply>
   /** Sets the durable bound of an SA; the reply has the bound in force. */
   reserve(outbound: boolean, spi: number, upTo: bigint): Promise<NativeBoundReply>
-  /** A new peer endpoint. */
-  updateSa(outbound: boolean, spi: number, remote: string, remotePort: number): Promise<NativeReply>
+  /** New ends of an SA's packets. */
+  updateSa(id: NativeSaKey, change: NativeEndpoint): Promise<NativeReply>
   /** Removes an SA; the reply has its last state. */
-  deleteSa(outbound: boolean, spi: number): Promise<NativeSadReply>
+  deleteSa(id: NativeSaKey): Promise<NativeSadReply>
+  /** Removes SAs; the reply has the last states of those that were there. */
+  deleteSas(ids: Array<NativeSaKey>): Promise<NativeSadReply>
+  /** State of some SAs; those that are not there are left out. */
+  querySas(ids: Array<NativeSaKey>): Promise<NativeSadReply>
   /** State of all SAs. */
   querySad(): Promise<NativeSadReply>
-  /** Sends one IKE message. */
-  sendIke(local: string, remote: string, remotePort: number, payload: Uint8Array): Promise<NativeReply>
+  /** Sends IKE messages and keepalives. */
+  sendIke(datagrams: Array<NativeDatagram>): Promise<NativeReply>
   /** One snapshot of all counters. */
   counters(): Promise<NativeCountersReply>
   /** Stops everything; the reply has the last state of each SA. Idempotent. */
@@ -139,10 +143,29 @@ export interface NativeCountersReply {
   drops: Array<NativeSaDrop>
 }
 
+export interface NativeDatagram {
+  /** The unspecified address: the kernel chooses. */
+  local: string
+  localPort: number
+  remote: string
+  remotePort: number
+  /** Absent: a NAT keepalive. */
+  payload?: Uint8Array
+}
+
 /** A ciphertext, and the secret inside it. */
 export interface NativeEncapsulation {
   ciphertext: Uint8Array
   secret: Uint8Array
+}
+
+export interface NativeEndpoint {
+  local: string
+  remote: string
+  /** udp or esp. */
+  encapsulation: string
+  localPort: number
+  remotePort: number
 }
 
 /** A verb failed: a stable code and a sentence. */
@@ -210,6 +233,8 @@ export interface NativeOptions {
   listen: Array<string>
   port: number
   ikePort: number
+  /** Whether IKE is served. */
+  ike: boolean
   udp: boolean
   esp: boolean
   protectedInterfaces: Array<string>
@@ -270,12 +295,7 @@ export interface NativeSa {
   suite: string
   /** Encryption key, then salt or integrity key; copied. */
   key: Uint8Array
-  local: string
-  remote: string
-  /** udp or esp. */
-  encapsulation: string
-  localPort: number
-  remotePort: number
+  endpoint: NativeEndpoint
   esn: boolean
   replayWindow: number
   sequenceNumber: bigint
@@ -294,6 +314,11 @@ export interface NativeSadReply {
 export interface NativeSaDrop {
   reason: string
   count: bigint
+}
+
+export interface NativeSaKey {
+  outbound: boolean
+  spi: number
 }
 
 export interface NativeSaState {

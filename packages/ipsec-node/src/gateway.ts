@@ -116,7 +116,7 @@ export class Gateway extends EventEmitter<GatewayEvents> {
     const clock = options.clock ?? systemClock;
     const control = options.control === false ? null : settings.control;
     if (options.dataplane === undefined) {
-      requireGatewayPrivileges([settings.port]);
+      requireGatewayPrivileges(udpPortsOf(config));
     }
     if (control !== null) await requireFreeControlSocket(control);
     const native = options.dataplane === undefined ? await nativeModule() : undefined;
@@ -268,6 +268,11 @@ async function configOf(source: string | GatewayConfigInput): Promise<GatewayCon
   }).config;
 }
 
+/** The UDP ports that a gateway listens on: that of IKE where it has peers to negotiate with. */
+export function udpPortsOf({ gateway, peers }: GatewayConfig): readonly number[] {
+  return peers.length > 0 ? [gateway.ikePort, gateway.port] : [gateway.port];
+}
+
 /**
  * What a dataplane is opened with. What the file leaves open is found on this host: the sides of its
  * interfaces from the routes, the MTU from the unprotected ones.
@@ -293,6 +298,7 @@ export function dataplaneOptionsOf(config: GatewayConfig): DataplaneOptions {
     listen: gateway.listen,
     port: gateway.port,
     ikePort: gateway.ikePort,
+    ike: config.peers.length > 0,
     encapsulations: encapsulationsOf(config),
     protectedInterfaces: sides.protected,
     unprotectedInterfaces: sides.unprotected,

@@ -89,6 +89,7 @@ export function sampleParts(
       listen: ['0.0.0.0'],
       port: 4500,
       ikePort: 500,
+      ike: false,
       encapsulations: ['udp'],
       protectedInterfaces: [],
       unprotectedInterfaces: [],

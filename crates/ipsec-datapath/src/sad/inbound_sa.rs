@@ -4,6 +4,7 @@ use super::{SaCounters, SaError, check_sequence_number, check_spi};
 use crate::replay_window::ReplayWindow;
 use crate::selector::Selector;
 use crate::suite::{KeyMaterial, Opener, Sizes, SuiteName};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// What the control plane gives.
@@ -42,6 +43,10 @@ pub struct InboundSa {
     ahead: u64,
     asked_ms: Option<u64>,
     unanswered: bool,
+    /// Where the peer's UDP encapsulation comes from; `None`: nobody asks.
+    remote: Option<SocketAddr>,
+    /// When it was last told that it comes from elsewhere.
+    moved_ms: Option<u64>,
     spi: u32,
     entry: Arc<str>,
     counters: Arc<SaCounters>,
@@ -70,6 +75,8 @@ impl InboundSa {
             ahead: RESERVATION_AHEAD_MIN,
             asked_ms: None,
             unanswered: false,
+            remote: None,
+            moved_ms: None,
             spi: parameters.spi,
             entry: parameters.entry.into(),
             counters,
@@ -91,6 +98,32 @@ impl InboundSa {
     /// Counters, to read from other threads.
     pub fn counters(&self) -> &Arc<SaCounters> {
         &self.counters
+    }
+
+    /// Sets where the peer's UDP encapsulation is to come from; `None`: it does not matter. Nothing is
+    /// refused by it (RFC 4301 section 4.1: an SA is found by its SPI alone).
+    pub fn set_remote(&mut self, remote: Option<SocketAddr>) {
+        self.remote = remote;
+        self.moved_ms = None;
+    }
+
+    /// Whether an authentic, new packet from `from` is to be told: the peer's NAT mapping changed, and
+    /// that was not told in the last [`MAPPING_INTERVAL_MS`].
+    pub fn has_moved(&self, from: SocketAddr, now_ms: u64) -> bool {
+        self.remote.is_some_and(|remote| remote != from)
+            && self
+                .moved_ms
+                .is_none_or(|at| now_ms.saturating_sub(at) >= MAPPING_INTERVAL_MS)
+    }
+
+    /// It was told.
+    pub fn moved(&mut self, now_ms: u64) {
+        self.moved_ms = Some(now_ms);
+    }
+
+    /// The first use could not be told: the next packet is the first again.
+    pub fn forget_first_use(&mut self) {
+        self.used = false;
     }
 
     /// Right edge of the window.
@@ -141,6 +174,9 @@ impl InboundSa {
     }
 }
 
+/// A changed mapping of one SA is told at most once in this time (RFC 7296 section 2.23 lets a peer
+/// be followed, and a stranger who replays from everywhere must not make it a flood).
+pub const MAPPING_INTERVAL_MS: u64 = 5_000;
 /// A burst of this many packets needs no disk: a TCP slow start's first round trips.
 pub const RESERVATION_AHEAD_MIN: u64 = 1 << 12;
 /// Two seconds at half a million packets a second.

@@ -58,14 +58,16 @@ impl NetworkQueue for ChannelNetwork {
         let Ok((bytes, segment_len, target)) = self.incoming.try_recv() else {
             return Ok(None);
         };
-        buffer[..bytes.len()].copy_from_slice(&bytes);
+        let len = bytes.len().min(buffer.len());
+        buffer[..len].copy_from_slice(&bytes[..len]);
         Ok(Some(Received {
             start: 0,
-            len: bytes.len(),
+            len,
             segment_len,
             remote: target.remote,
             local: Some(target.local),
             traffic_class: target.traffic_class,
+            truncated: len < bytes.len(),
         }))
     }
 

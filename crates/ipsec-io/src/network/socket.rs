@@ -273,14 +273,14 @@ impl NetworkQueue for SocketNetwork {
     fn receive(&mut self, buffer: &mut [u8]) -> io::Result<Option<Received>> {
         let mut control = [0u8; CONTROL_LEN];
         let mut name = SockAddr::from(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
-        let (mut len, control_len) = {
+        let (mut len, control_len, truncated) = {
             let mut buffers = [MaybeUninitSlice::new(sys::as_uninit(buffer))];
             let mut message = MsgHdrMut::new()
                 .with_addr(&mut name)
                 .with_buffers(&mut buffers)
                 .with_control(sys::as_uninit(&mut control));
             match self.socket.recvmsg(&mut message, 0) {
-                Ok(len) => (len, message.control_len()),
+                Ok(len) => (len, message.control_len(), message.flags().is_truncated()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
                 Err(error) => return Err(error),
             }
@@ -294,6 +294,7 @@ impl NetworkQueue for SocketNetwork {
                 .unwrap_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))),
             local: None,
             traffic_class: 0,
+            truncated,
         };
         for (level, kind, data) in control_message::iter(&control[..control_len]) {
             let word = data

@@ -65,6 +65,18 @@ export type SuiteName =
   | `${'aes128' | 'aes192' | 'aes256'}-${'sha1' | 'sha256' | 'sha384' | 'sha512'}`;
 export type EncapsulationName = 'udp' | 'esp';
 
+/** The two ends of an SA's packets, and how they are wrapped. */
+export interface SaEndpointValue {
+  /** Our outer address. */
+  readonly local: string;
+  /** The peer's outer address, of the same family. */
+  readonly remote: string;
+  readonly encapsulation: EncapsulationName;
+  /** UDP ports of the encapsulation; both 4500 unless a NAT says otherwise. */
+  readonly localPort: number;
+  readonly remotePort: number;
+}
+
 /** Names one direction of one SA. */
 export interface SaId {
   readonly direction: 'outbound' | 'inbound';
@@ -72,7 +84,7 @@ export interface SaId {
 }
 
 /** Parameters of one direction of one SA (RFC 4301 section 4.4.2.1). */
-export interface SaValue {
+export interface SaValue extends SaEndpointValue {
   readonly id: SaId;
   /** Name of the SPD entry that this SA serves. */
   readonly entry: string;
@@ -85,14 +97,6 @@ export interface SaValue {
    */
   readonly key: Uint8Array;
   readonly mode: 'tunnel' | 'transport';
-  /** Our outer address. */
-  readonly local: string;
-  /** The peer's outer address. */
-  readonly remote: string;
-  readonly encapsulation: EncapsulationName;
-  /** UDP ports of the encapsulation; both 4500 unless a NAT says otherwise. */
-  readonly localPort: number;
-  readonly remotePort: number;
   readonly esn: boolean;
   /** Inbound: 64..65536 packets, a power of two; 0 turns anti-replay off. */
   readonly replayWindow: number;
@@ -129,10 +133,17 @@ export interface SaState {
 export interface DataplaneOptions {
   readonly gateway: string;
   readonly interface: { readonly name: string; readonly mtu: number };
-  /** Addresses to listen on, and the port of UDP encapsulation (4500). */
+  /** Addresses to listen on, at most 16; `0.0.0.0` and `::` cover all of their family. */
   readonly listen: readonly string[];
+  /** The port of UDP encapsulation (4500). */
   readonly port: number;
+  /** The port of IKE (500). */
   readonly ikePort: number;
+  /**
+   * Whether IKE is served: `ikePort` and `port` are opened whatever the encapsulations, and packets
+   * wait for the SA that they asked for, within limits, instead of being dropped.
+   */
+  readonly ike: boolean;
   readonly encapsulations: readonly EncapsulationName[];
   readonly protectedInterfaces: readonly string[];
   readonly unprotectedInterfaces: readonly string[];
@@ -163,11 +174,21 @@ export interface DataplaneFacts {
   readonly guardTakenOver: boolean;
 }
 
-export interface IkeDatagram {
+/**
+ * Where a datagram that is not ESP goes, or comes from. Received, `local` is the address that it was
+ * sent to, also where all addresses are listened on. To send, `local` is its source; `0.0.0.0`, `::`
+ * or '' let the kernel choose.
+ */
+export interface IkePath {
   readonly local: string;
+  /** Ours: `ikePort`, or `port`, where a Non-ESP Marker is put in front (RFC 3948 section 2.2). */
   readonly localPort: number;
   readonly remote: string;
   readonly remotePort: number;
+}
+
+/** An IKE message, without a Non-ESP Marker. */
+export interface IkeDatagram extends IkePath {
   readonly payload: Uint8Array;
 }
 
@@ -187,7 +208,19 @@ export type DataplaneEvent =
       readonly limit: 'sequence';
       readonly hard: boolean;
     }
+  /** An inbound SA's first good packet; once for each SA. */
   | { readonly kind: 'firstUse'; readonly id: SaId }
+  /**
+   * An authentic packet, new in the window, of an inbound SA with UDP encapsulation came from another
+   * endpoint than the SA's: a NAT has changed its mapping (RFC 7296 section 2.23). Nothing follows it
+   * but by `updateSa`. At most once in 5 seconds for each SA.
+   */
+  | {
+      readonly kind: 'mapping';
+      readonly id: SaId;
+      readonly remote: string;
+      readonly remotePort: number;
+    }
   | { readonly kind: 'guard'; readonly what: string }
   | {
       readonly kind: 'audit';
@@ -226,23 +259,36 @@ export interface Dataplane {
   close(): Promise<void>;
   /** Whole SPD, versioned, atomic at the edge of a batch; boundary and classifier move together. */
   replaceSpd(spd: SpdValue): Promise<void>;
-  /** One direction of one SA. Rejects a duplicate with IPSEC_ERR_SA_EXISTS. */
+  /** One direction of one SA. Rejects a taken direction and SPI with IPSEC_ERR_SA_EXISTS. */
   addSa(sa: SaValue): Promise<void>;
+  /**
+   * Several, all or none, those that receive first. Of the outbound SAs that fit a packet the newest
+   * carries it.
+   */
+  addSas(sas: readonly SaValue[]): Promise<void>;
   /**
    * Sets the durable bound of an SA and resolves with the bound in force. To raise it, write the
    * higher one to disk first: numbers up to and including `upTo` may then be used. An inbound bound
    * may be lowered, never below what was accepted: write the resolved one to disk afterwards.
    */
   reserve(id: SaId, upTo: bigint): Promise<bigint>;
-  /** A new peer endpoint. Never keys. */
-  updateSa(
-    id: SaId,
-    change: { readonly remote: string; readonly remotePort: number },
-  ): Promise<void>;
-  /** Final state of the SA. */
+  /**
+   * New ends (a NAT's new mapping, RFC 4555), from one batch to the next. Outbound: where packets go,
+   * from where, how wrapped. Inbound: what `mapping` compares with; packets are accepted from
+   * everywhere and in both wrappings, for an SA is found by its SPI. Never keys.
+   */
+  updateSa(id: SaId, change: SaEndpointValue): Promise<void>;
+  /** Final state of the SA. An older one of the same SPD entry carries on. */
   deleteSa(id: SaId): Promise<SaState>;
+  /** Several; those that do not exist are left out. */
+  deleteSas(ids: readonly SaId[]): Promise<readonly SaState[]>;
   querySad(): Promise<readonly SaState[]>;
+  /** A few; those that do not exist are left out. */
+  querySas(ids: readonly SaId[]): Promise<readonly SaState[]>;
+  /** Sends by the socket of each `localPort`. What the kernel refuses is counted: IKE sends again. */
   sendIke(datagrams: readonly IkeDatagram[]): Promise<void>;
+  /** Sends the one octet 0xFF from `port` (RFC 3948 section 2.3), so that a NAT keeps its mapping. */
+  sendKeepalive(paths: readonly IkePath[]): Promise<void>;
   counters(): Promise<CountersValue>;
   /** Receives events in batches, in the order produced. Set before `open`. */
   onEvents(handler: (events: readonly DataplaneEvent[]) => void): void;

@@ -6,12 +6,14 @@ import {
   guardOwners,
   installGuard as nativeInstallGuard,
   type NativeAddressRange,
+  type NativeEndpoint,
   type NativeError,
   type NativeEvent,
   NativeGateway,
   type NativeNumberRange,
   type NativeOptions,
   NativePacketSocket,
+  type NativeSa,
   type NativeSaState,
   type NativeSelector,
   type NativeSpdEntry,
@@ -26,7 +28,6 @@ import {
   ResourceError,
   UsageError,
 } from '../errors.js';
-import { tryParseIpAddress } from '../net/ip-address.js';
 import type {
   CountersValue,
   Dataplane,
@@ -34,6 +35,8 @@ import type {
   DataplaneFacts,
   DataplaneOptions,
   IkeDatagram,
+  IkePath,
+  SaEndpointValue,
   SaId,
   SaState,
   SaValue,
@@ -41,9 +44,7 @@ import type {
   SpdEntryValue,
   SpdValue,
 } from './dataplane.js';
-import { saFault } from './sa-fault.js';
-
-const isPort = (port: number): boolean => Number.isInteger(port) && port >= 1 && port <= 65_535;
+import { endpointFault, requireSource, saFault } from './sa-fault.js';
 
 function isErrorCode(code: string): code is ErrorCode {
   return Object.hasOwn(ERROR_CODES, code);
@@ -105,6 +106,7 @@ function nativeOptions(options: DataplaneOptions): NativeOptions {
     listen: [...options.listen],
     port: options.port,
     ikePort: options.ikePort,
+    ike: options.ike,
     udp: options.encapsulations.includes('udp'),
     esp: options.encapsulations.includes('esp'),
     protectedInterfaces: [...options.protectedInterfaces],
@@ -114,6 +116,36 @@ function nativeOptions(options: DataplaneOptions): NativeOptions {
     udpGro: options.offload.udpGro,
     keepGuard: options.onStop === 'guard',
     guard: options.boundary,
+  };
+}
+
+const nativeEndpoint = (endpoint: SaEndpointValue): NativeEndpoint => ({
+  local: endpoint.local,
+  remote: endpoint.remote,
+  encapsulation: endpoint.encapsulation,
+  localPort: endpoint.localPort,
+  remotePort: endpoint.remotePort,
+});
+
+const nativeKey = ({ direction, spi }: SaId): { outbound: boolean; spi: number } => ({
+  outbound: direction === 'outbound',
+  spi,
+});
+
+function nativeSa(sa: SaValue): NativeSa {
+  return {
+    ...nativeKey(sa.id),
+    entry: sa.entry,
+    selector: nativeSelector(sa.selector),
+    suite: sa.suite,
+    key: sa.key,
+    endpoint: nativeEndpoint(sa),
+    esn: sa.esn,
+    replayWindow: sa.replayWindow,
+    sequenceNumber: sa.sequenceNumber,
+    ...(sa.reservedUpTo === null ? {} : { reservedUpTo: sa.reservedUpTo }),
+    tfcPadToBytes: sa.tfcPadToBytes,
+    dontFragment: sa.dontFragment,
   };
 }
 
@@ -136,22 +168,9 @@ const idOf = (event: NativeEvent): SaId => ({
   spi: event.spi ?? 0,
 });
 
-/** An event in the seam's words; undefined for a kind that it does not have. */
+/** An event other than IKE in the seam's words; undefined for a kind that it does not have. */
 function dataplaneEvent(event: NativeEvent): DataplaneEvent | undefined {
   switch (event.kind) {
-    case 'ike':
-      return {
-        kind: 'ike',
-        datagrams: [
-          {
-            local: event.destination ?? '',
-            localPort: event.destinationPort ?? 0,
-            remote: event.source ?? '',
-            remotePort: event.sourcePort ?? 0,
-            payload: event.payload ?? new Uint8Array(),
-          },
-        ],
-      };
     case 'acquire':
       return event.packet === undefined
         ? undefined
@@ -167,6 +186,13 @@ function dataplaneEvent(event: NativeEvent): DataplaneEvent | undefined {
       return { kind: 'expire', id: idOf(event), limit: 'sequence', hard: true };
     case 'firstUse':
       return { kind: 'firstUse', id: idOf(event) };
+    case 'mapping':
+      return {
+        kind: 'mapping',
+        id: idOf(event),
+        remote: event.source ?? '',
+        remotePort: event.sourcePort ?? 0,
+      };
     case 'guard':
       return { kind: 'guard', what: event.reason ?? '' };
     case 'audit':
@@ -188,6 +214,35 @@ function dataplaneEvent(event: NativeEvent): DataplaneEvent | undefined {
   }
 }
 
+const ikeDatagram = (event: NativeEvent): IkeDatagram => ({
+  local: event.destination ?? '',
+  localPort: event.destinationPort ?? 0,
+  remote: event.source ?? '',
+  remotePort: event.sourcePort ?? 0,
+  payload: event.payload ?? new Uint8Array(),
+});
+
+/** A batch in the seam's words: IKE datagrams that follow one another are one event. */
+function dataplaneEvents(events: readonly NativeEvent[]): DataplaneEvent[] {
+  const told: DataplaneEvent[] = [];
+  let datagrams: IkeDatagram[] | undefined;
+  for (const native of events) {
+    if (native.kind === 'ike' && datagrams !== undefined) {
+      datagrams.push(ikeDatagram(native));
+      continue;
+    }
+    datagrams = undefined;
+    if (native.kind === 'ike') {
+      datagrams = [ikeDatagram(native)];
+      told.push({ kind: 'ike', datagrams });
+      continue;
+    }
+    const event = dataplaneEvent(native);
+    if (event !== undefined) told.push(event);
+  }
+  return told;
+}
+
 /** The userspace dataplane. */
 export class NativeDataplane implements Dataplane {
   readonly #native = new NativeGateway();
@@ -195,6 +250,7 @@ export class NativeDataplane implements Dataplane {
   /** Verbs that make an SA and are not answered yet: events wait for them (the ordering promise). */
   #pendingAdds = 0;
   #held: DataplaneEvent[] = [];
+  #ports = { ike: 0, encapsulation: 0 };
   #opened = false;
   #closed = false;
 
@@ -207,6 +263,7 @@ export class NativeDataplane implements Dataplane {
       throw new UsageError('IPSEC_ERR_USAGE', 'A dataplane is opened once.');
     }
     this.#opened = true;
+    this.#ports = { ike: options.ikePort, encapsulation: options.port };
     const { facts } = check(await this.#native.open(nativeOptions(options)));
     if (facts === undefined) throw new InternalError('IPSEC_ERR_INTERNAL', 'No facts were told.');
     this.#native.listen((events) => {
@@ -226,7 +283,7 @@ export class NativeDataplane implements Dataplane {
   }
 
   #deliver(events: readonly NativeEvent[]): void {
-    const told = events.flatMap((event) => dataplaneEvent(event) ?? []);
+    const told = dataplaneEvents(events);
     if (this.#pendingAdds > 0) {
       this.#held.push(...told);
     } else if (told.length > 0) {
@@ -251,34 +308,20 @@ export class NativeDataplane implements Dataplane {
   }
 
   async addSa(sa: SaValue): Promise<void> {
+    await this.addSas([sa]);
+  }
+
+  async addSas(sas: readonly SaValue[]): Promise<void> {
     this.#requireOpen();
-    const fault = saFault(sa);
-    if (fault !== null) {
-      throw new UsageError('IPSEC_ERR_SA_INVALID', `SA ${sa.id.spi} of ${sa.entry}: ${fault}.`);
+    for (const sa of sas) {
+      const fault = saFault(sa);
+      if (fault !== null) {
+        throw new UsageError('IPSEC_ERR_SA_INVALID', `SA ${sa.id.spi} of ${sa.entry}: ${fault}.`);
+      }
     }
     this.#pendingAdds += 1;
     try {
-      check(
-        await this.#native.addSa({
-          outbound: sa.id.direction === 'outbound',
-          spi: sa.id.spi,
-          entry: sa.entry,
-          selector: nativeSelector(sa.selector),
-          suite: sa.suite,
-          key: sa.key,
-          local: sa.local,
-          remote: sa.remote,
-          encapsulation: sa.encapsulation,
-          localPort: sa.localPort,
-          remotePort: sa.remotePort,
-          esn: sa.esn,
-          replayWindow: sa.replayWindow,
-          sequenceNumber: sa.sequenceNumber,
-          ...(sa.reservedUpTo === null ? {} : { reservedUpTo: sa.reservedUpTo }),
-          tfcPadToBytes: sa.tfcPadToBytes,
-          dontFragment: sa.dontFragment,
-        }),
-      );
+      check(await this.#native.addSas(sas.map(nativeSa)));
     } finally {
       // The caller's continuation runs first: it is queued when this promise settles.
       setImmediate(() => {
@@ -300,28 +343,31 @@ export class NativeDataplane implements Dataplane {
     return bound;
   }
 
-  async updateSa(
-    id: SaId,
-    change: { readonly remote: string; readonly remotePort: number },
-  ): Promise<void> {
+  async updateSa(id: SaId, change: SaEndpointValue): Promise<void> {
     this.#requireOpen();
-    const { remote, remotePort } = change;
-    if (tryParseIpAddress(remote) === null || !isPort(remotePort)) {
-      throw new UsageError(
-        'IPSEC_ERR_SA_INVALID',
-        `${remote} port ${remotePort} is no endpoint: an IP address and a port of 1..65535 are.`,
-      );
+    const fault = endpointFault(change);
+    if (fault !== null) {
+      throw new UsageError('IPSEC_ERR_SA_INVALID', `SA ${id.spi} cannot be changed: ${fault}.`);
     }
-    const outbound = id.direction === 'outbound';
-    check(await this.#native.updateSa(outbound, id.spi, remote, remotePort));
+    check(await this.#native.updateSa(nativeKey(id), nativeEndpoint(change)));
   }
 
   async deleteSa(id: SaId): Promise<SaState> {
     this.#requireOpen();
-    const { sas } = check(await this.#native.deleteSa(id.direction === 'outbound', id.spi));
+    const { sas } = check(await this.#native.deleteSa(nativeKey(id)));
     const [state] = sas;
     if (state === undefined) throw new InternalError('IPSEC_ERR_INTERNAL', 'No state was told.');
     return saState(state);
+  }
+
+  async deleteSas(ids: readonly SaId[]): Promise<readonly SaState[]> {
+    this.#requireOpen();
+    return check(await this.#native.deleteSas(ids.map(nativeKey))).sas.map(saState);
+  }
+
+  async querySas(ids: readonly SaId[]): Promise<readonly SaState[]> {
+    this.#requireOpen();
+    return check(await this.#native.querySas(ids.map(nativeKey))).sas.map(saState);
   }
 
   async querySad(): Promise<readonly SaState[]> {
@@ -331,9 +377,34 @@ export class NativeDataplane implements Dataplane {
 
   async sendIke(datagrams: readonly IkeDatagram[]): Promise<void> {
     this.#requireOpen();
-    for (const { local, remote, remotePort, payload } of datagrams) {
-      check(await this.#native.sendIke(local, remote, remotePort, payload));
-    }
+    const { ike, encapsulation } = this.#ports;
+    await this.#send(datagrams, [ike, encapsulation]);
+  }
+
+  async sendKeepalive(paths: readonly IkePath[]): Promise<void> {
+    this.#requireOpen();
+    const bare = paths.map(({ local, localPort, remote, remotePort }) => ({
+      local,
+      localPort,
+      remote,
+      remotePort,
+    }));
+    await this.#send(bare, [this.#ports.encapsulation]);
+  }
+
+  async #send(
+    datagrams: readonly (IkePath & { readonly payload?: Uint8Array })[],
+    ports: readonly number[],
+  ): Promise<void> {
+    if (datagrams.length === 0) return;
+    const native = datagrams.map(({ local, localPort, remote, remotePort, payload }) => ({
+      local: requireSource({ local, localPort, remote, remotePort }, ports),
+      localPort,
+      remote,
+      remotePort,
+      ...(payload === undefined ? {} : { payload }),
+    }));
+    check(await this.#native.sendIke(native));
   }
 
   async counters(): Promise<CountersValue> {

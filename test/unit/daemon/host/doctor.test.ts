@@ -140,6 +140,14 @@ describe('doctor', () => {
       state: 'fault',
       found: 'taken by charon (process 77)',
     });
+    const ike = { ...SUBJECT, ports: [500, 4500] };
+    const charon = { ...taken, '/proc/net/udp': taken['/proc/net/udp'].replace(':1194', ':01F4') };
+    expect(find(examineHost(host(charon), ike), 'UDP port 500')).toMatchObject({
+      state: 'fault',
+      found: 'taken by charon (process 77)',
+      remedy: expect.stringContaining('strongswan'),
+    });
+    expect(find(examineHost(host(charon), ike), 'UDP port 4500')?.state).toBe('ok');
     const running = { ...SUBJECT, running: true };
     expect(find(examineHost(host(taken), running), 'UDP port 4500')?.state).toBe('ok');
   });

@@ -5,7 +5,7 @@ import { type DoctorSubject, examineHost, type Finding } from '../../daemon/host
 import { thisHost } from '../../daemon/host/files.js';
 import { hostInterfaceSides } from '../../daemon/host/interface-sides.js';
 import { probeSocket } from '../../daemon/vici/socket-path.js';
-import { dataplaneOptionsOf, nativeModule } from '../../gateway.js';
+import { dataplaneOptionsOf, nativeModule, udpPortsOf } from '../../gateway.js';
 import { IpsecError } from '../../errors.js';
 import { readConfigWithoutKeys } from '../config-file.js';
 import {
@@ -53,7 +53,7 @@ async function doctor({ terminal }: CliContext, options: DoctorOptions): Promise
 function usualSubject(): DoctorSubject {
   const sides = hostInterfaceSides([], DEFAULTS.interfaceName.value, null);
   return {
-    ports: [DEFAULTS.port.value],
+    ports: [DEFAULTS.ikePort.value, DEFAULTS.port.value],
     encapsulations: ['udp'],
     ...sides,
     sidesFound: true,
@@ -69,7 +69,7 @@ async function subjectOf(config: GatewayConfig): Promise<DoctorSubject> {
   const { gateway } = config;
   const { protectedInterfaces, unprotectedInterfaces, interface: tun } = dataplaneOptionsOf(config);
   return {
-    ports: [gateway.port],
+    ports: udpPortsOf(config),
     encapsulations: encapsulationsOf(config),
     unprotected: unprotectedInterfaces,
     protected: protectedInterfaces,

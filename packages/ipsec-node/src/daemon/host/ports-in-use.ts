@@ -38,9 +38,26 @@ export function portFindings(host: HostFiles, subject: DoctorSubject): readonly 
       what,
       state: 'fault',
       found: `taken${owner === undefined ? '' : ` by ${owner.name} (process ${owner.pid})`}`,
-      remedy: 'Stop that program, or choose another in gateway.port.',
+      remedy: remedyFor(owner?.name, port),
     };
   });
+}
+
+/** Programs that other IKE daemons run as, and the service that starts them. */
+const IKE_DAEMONS: Readonly<Record<string, string>> = {
+  charon: 'strongswan-starter or ipsec',
+  'charon-systemd': 'strongswan',
+  pluto: 'ipsec (libreswan)',
+  iked: 'iked',
+  racoon: 'racoon',
+};
+
+function remedyFor(program: string | undefined, port: number): string {
+  const service = program === undefined ? undefined : IKE_DAEMONS[program];
+  if (service !== undefined) {
+    return `Stop and disable that IKE daemon (service ${service}): two cannot share UDP port ${port}.`;
+  }
+  return 'Stop that program, or choose another port in gateway.port or gateway.ikePort.';
 }
 
 function ownerOf(
