@@ -31,6 +31,30 @@ pub enum CrlRule {
     KnownGood,
 }
 
+impl Purpose {
+    /// OCSP signing, or IKE.
+    #[must_use]
+    pub fn new(ocsp_signing: bool) -> Self {
+        if ocsp_signing {
+            Self::OcspSigning
+        } else {
+            Self::Ike
+        }
+    }
+}
+
+impl CrlRule {
+    /// Known to be good, or only not known to be revoked.
+    #[must_use]
+    pub fn new(known_good: bool) -> Self {
+        if known_good {
+            Self::KnownGood
+        } else {
+            Self::NotRevoked
+        }
+    }
+}
+
 /// What is validated, against what.
 #[derive(Debug)]
 pub struct PathRequest<'a> {
@@ -231,6 +255,29 @@ fn revocation<'a>(
             .with_expiration_policy(ExpirationPolicy::Enforce)
             .build(),
     })
+}
+
+impl Refusal {
+    /// A word that stays, and the time where there is one.
+    #[must_use]
+    pub fn word(&self) -> (&'static str, Option<u64>) {
+        match self {
+            Self::Expired(at) => ("expired", Some(*at)),
+            Self::NotYetValid(at) => ("not-yet-valid", Some(*at)),
+            Self::Revoked => ("revoked", None),
+            Self::RevocationUnknown => ("revocation-unknown", None),
+            Self::CrlExpired(at) => ("crl-expired", Some(*at)),
+            Self::CrlUnusable(_) => ("crl-unusable", None),
+            Self::UnknownIssuer => ("unknown-issuer", None),
+            Self::WrongSignature => ("wrong-signature", None),
+            Self::Algorithm(_) => ("algorithm", None),
+            Self::Purpose => ("purpose", None),
+            Self::NameConstraint => ("name-constraint", None),
+            Self::NotAuthority => ("not-authority", None),
+            Self::AuthorityAsLeaf => ("authority-as-leaf", None),
+            Self::Other(_) => ("other", None),
+        }
+    }
 }
 
 impl From<Error> for Refusal {

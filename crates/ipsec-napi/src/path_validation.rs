@@ -1,6 +1,6 @@
 //! Path validation of certificates, for IKE.
 
-use ipsec_certificates::{CrlRule, PathRequest, Purpose, Refusal, validate};
+use ipsec_certificates::{CrlRule, PathRequest, Purpose, validate};
 use napi::bindgen_prelude::Uint8Array;
 use napi_derive::napi;
 
@@ -21,6 +21,7 @@ pub struct NativePathRequest {
 
 /// The path, leaf first and without the anchor; or why there is none.
 #[napi(object)]
+#[derive(Default)]
 pub struct NativePathReply {
     pub path: Vec<Uint8Array>,
     pub anchor_index: u32,
@@ -41,54 +42,24 @@ pub fn validate_path(request: NativePathRequest) -> NativePathReply {
         certificates: &certificates,
         anchors: &anchors,
         crls: &crls,
-        crl_rule: if request.known_good {
-            CrlRule::KnownGood
-        } else {
-            CrlRule::NotRevoked
-        },
+        crl_rule: CrlRule::new(request.known_good),
         time_seconds: u64::try_from(request.time_seconds).unwrap_or(0),
-        purpose: if request.ocsp_signing {
-            Purpose::OcspSigning
-        } else {
-            Purpose::Ike
-        },
+        purpose: Purpose::new(request.ocsp_signing),
     });
     match validated {
         Ok(path) => NativePathReply {
             path: path.certificates.into_iter().map(Uint8Array::new).collect(),
             anchor_index: u32::try_from(path.anchor_index).unwrap_or(u32::MAX),
-            refused: None,
-            at_seconds: None,
-            detail: String::new(),
+            ..NativePathReply::default()
         },
         Err(refusal) => {
-            let (word, at) = word(&refusal);
+            let (word, at) = refusal.word();
             NativePathReply {
-                path: Vec::new(),
-                anchor_index: 0,
                 refused: Some(word.to_owned()),
                 at_seconds: at.and_then(|at| i64::try_from(at).ok()),
                 detail: refusal.to_string(),
+                ..NativePathReply::default()
             }
         }
-    }
-}
-
-fn word(refusal: &Refusal) -> (&'static str, Option<u64>) {
-    match refusal {
-        Refusal::Expired(at) => ("expired", Some(*at)),
-        Refusal::NotYetValid(at) => ("not-yet-valid", Some(*at)),
-        Refusal::Revoked => ("revoked", None),
-        Refusal::RevocationUnknown => ("revocation-unknown", None),
-        Refusal::CrlExpired(at) => ("crl-expired", Some(*at)),
-        Refusal::CrlUnusable(_) => ("crl-unusable", None),
-        Refusal::UnknownIssuer => ("unknown-issuer", None),
-        Refusal::WrongSignature => ("wrong-signature", None),
-        Refusal::Algorithm(_) => ("algorithm", None),
-        Refusal::Purpose => ("purpose", None),
-        Refusal::NameConstraint => ("name-constraint", None),
-        Refusal::NotAuthority => ("not-authority", None),
-        Refusal::AuthorityAsLeaf => ("authority-as-leaf", None),
-        Refusal::Other(_) => ("other", None),
     }
 }
