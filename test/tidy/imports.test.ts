@@ -69,7 +69,7 @@ describe('imports of the package', () => {
     expect(faults).toEqual([]);
   });
 
-  it('reach the addon from three files alone', () => {
+  it('reach the addon from the named files alone', () => {
     const importers = files(PRODUCT_TYPESCRIPT).filter((file) =>
       importsOf(file).some((each) => /(^|\/)native(\/|$)/.test(each.specifier)),
     );

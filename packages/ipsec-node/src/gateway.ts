@@ -1,7 +1,14 @@
 import { EventEmitter } from 'node:events';
+import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
 import { type Clock, systemClock } from './clock.js';
-import { compileAssociations, compileSpd, encapsulationsOf, tunnelMtu } from './config/compile.js';
+import {
+  compileAssociations,
+  compilePad,
+  compileSpd,
+  encapsulationsOf,
+  tunnelMtu,
+} from './config/compile.js';
 import { type ConfigDocument, documentOfValue } from './config/document.js';
 import {
   type ExplainedSa,
@@ -11,7 +18,7 @@ import {
 } from './config/explain.js';
 import type { GatewayConfig } from './config/gateway-config.js';
 import { readConfigFile } from './config/load.js';
-import { parseConfig, wipeConfig } from './config/parse.js';
+import { parseConfigWithKeys, wipeConfig } from './config/parse.js';
 import type { GatewayConfigInput } from './config/schema.js';
 import { hostSecretSource } from './config/secret-source.js';
 import { requireGatewayPrivileges } from './daemon/host/capabilities.js';
@@ -34,7 +41,11 @@ import type {
 } from './daemon/snapshot.js';
 import { packageVersion } from './daemon/version.js';
 import type { ViciServer } from './daemon/vici/server.js';
+import { AddressWatch, interfaceAddresses } from './daemon/host/address-watch.js';
+import { ComputePool } from './daemon/ike/compute-pool.js';
+import { GatewayIke } from './daemon/ike/gateway-ike.js';
 import type { IkeControl } from './daemon/ike/ike-control.js';
+import { IkeDriver } from './daemon/ike/ike-driver.js';
 import { KeptKeys } from './daemon/capture/capture-keys.js';
 import type { PacketSocket } from './daemon/capture/capture.js';
 import type { HostAccess } from './daemon/host/guard.js';
@@ -74,6 +85,7 @@ export type GatewayEvents = DaemonEvents & { readonly close: [] };
 export class Gateway extends EventEmitter<GatewayEvents> {
   private control: ViciServer | undefined;
   private ike: IkeControl | null = null;
+  private addresses: AddressWatch | null = null;
   private keptKeys: KeptKeys | null = null;
   private closing: Promise<void> | undefined;
 
@@ -104,13 +116,17 @@ export class Gateway extends EventEmitter<GatewayEvents> {
   ): Promise<Gateway> {
     const config = await configOf(source);
     try {
-      return await Gateway.start(config, options);
+      return await Gateway.start(config, source, options);
     } finally {
       wipeConfig(config);
     }
   }
 
-  private static async start(config: GatewayConfig, options: GatewayOptions): Promise<Gateway> {
+  private static async start(
+    config: GatewayConfig,
+    source: string | GatewayConfigInput,
+    options: GatewayOptions,
+  ): Promise<Gateway> {
     const { gateway: settings } = config;
     const log = options.log ?? silentLogger;
     const clock = options.clock ?? systemClock;
@@ -121,13 +137,28 @@ export class Gateway extends EventEmitter<GatewayEvents> {
     if (control !== null) await requireFreeControlSocket(control);
     const native = options.dataplane === undefined ? await nativeModule() : undefined;
     const dataplane = options.dataplane ?? new (await nativeModule()).NativeDataplane();
-    const spd = compileSpd(config, 1);
-    const request = { options: dataplaneOptionsOf(config), spd };
+    const dataplaneOptions = dataplaneOptionsOf(config);
+    const hostAddresses = (): readonly string[] =>
+      dataplaneOptions.ike ? interfaceAddresses(dataplaneOptions.unprotectedInterfaces) : [];
+    const spd = compileSpd(config, 1, hostAddresses());
+    const request = { options: dataplaneOptions, spd };
     const keptKeys = options.captureKeys === true ? new KeptKeys() : null;
     if (keptKeys !== null) {
       log.warn('The keys of SAs can be asked for over the control socket, for captures.');
     }
+    const driver = dataplaneOptions.ike
+      ? new IkeDriver({
+          pad: compilePad(config),
+          ports: { ike: settings.ikePort, nat: settings.port },
+          dataplane,
+          compute: new ComputePool({ threads: computeThreads() }),
+          clock,
+          log,
+          keptKeys,
+        })
+      : undefined;
     const daemon = await Daemon.start({
+      ...(driver === undefined ? {} : { ike: driver }),
       name: settings.name,
       keptKeys,
       version: packageVersion(),
@@ -150,6 +181,22 @@ export class Gateway extends EventEmitter<GatewayEvents> {
     });
     const gateway = new Gateway(daemon, config);
     gateway.keptKeys = keptKeys;
+    if (driver !== undefined) {
+      const ike = new GatewayIke({
+        driver,
+        config,
+        readConfig: typeof source === 'string' ? () => configOf(source) : null,
+        replaceSpd: (next) => daemon.replaceSpd(next),
+        spdVersion: () => daemon.spd.version,
+        hostAddresses,
+      });
+      gateway.ike = ike;
+      gateway.addresses = new AddressWatch(clock, hostAddresses, async () => {
+        await ike.handleAddressChange().catch((error: unknown) => {
+          log.warn('A change of addresses could not be followed.', { reason: String(error) });
+        });
+      });
+    }
     if (control === null) return gateway;
     try {
       gateway.control = await openControlSocket(
@@ -242,6 +289,7 @@ export class Gateway extends EventEmitter<GatewayEvents> {
   }
 
   private async shutDown(): Promise<void> {
+    this.addresses?.stop();
     await this.control?.close();
     try {
       await this.daemon.stop();
@@ -262,15 +310,30 @@ async function configOf(source: string | GatewayConfigInput): Promise<GatewayCon
     typeof source === 'string'
       ? await readConfigFile(source)
       : documentOfValue(source, resolve('.'));
-  return parseConfig(document, {
+  const parsed = await parseConfigWithKeys(document, {
     secrets: hostSecretSource(process.env),
     tolerateDeniedSecrets: false,
-  }).config;
+  });
+  return parsed.config;
 }
 
-/** The UDP ports that a gateway listens on: that of IKE where it has peers to negotiate with. */
-export function udpPortsOf({ gateway, peers }: GatewayConfig): readonly number[] {
-  return peers.length > 0 ? [gateway.ikePort, gateway.port] : [gateway.port];
+/**
+ * Whether SAs are negotiated. A gateway with manual keys alone opens no socket for IKE; one without
+ * peers may be given some by a reload or over the control socket.
+ */
+function usesIke(config: GatewayConfig): boolean {
+  return config.peers.length > 0 || config.associations.length === 0;
+}
+
+/** Threads for the slow work of IKE: one processor is left to packets and to JavaScript. */
+function computeThreads(): number {
+  return Math.min(Math.max(availableParallelism() - 1, 1), 4);
+}
+
+/** The UDP ports that a gateway listens on: that of IKE where it negotiates. */
+export function udpPortsOf(config: GatewayConfig): readonly number[] {
+  const { ikePort, port } = config.gateway;
+  return usesIke(config) ? [ikePort, port] : [port];
 }
 
 /**
@@ -280,7 +343,12 @@ export function udpPortsOf({ gateway, peers }: GatewayConfig): readonly number[]
 export function dataplaneOptionsOf(config: GatewayConfig): DataplaneOptions {
   const { gateway } = config;
   const named = gateway.unprotected !== null || gateway.protected !== null;
-  const peers = config.associations.map(({ remote }) => remote);
+  const peers = [
+    ...config.associations.map(({ remote }) => remote),
+    ...config.peers.flatMap(({ hosts }) =>
+      hosts.flatMap((host) => (host.kind === 'address' ? [host.address] : [])),
+    ),
+  ];
   const sides = named
     ? {
         unprotected: gateway.unprotected ?? [],
@@ -298,8 +366,9 @@ export function dataplaneOptionsOf(config: GatewayConfig): DataplaneOptions {
     listen: gateway.listen,
     port: gateway.port,
     ikePort: gateway.ikePort,
-    ike: config.peers.length > 0,
-    encapsulations: encapsulationsOf(config),
+    ike: usesIke(config),
+    // Which of the two a peer needs shows when it has looked for a NAT.
+    encapsulations: usesIke(config) ? ['udp', 'esp'] : encapsulationsOf(config),
     protectedInterfaces: sides.protected,
     unprotectedInterfaces: sides.unprotected,
     offload: gateway.offload,

@@ -22,11 +22,19 @@ import type {
 } from './gateway-config.js';
 import { suitesOf } from './proposal-text.js';
 
-/** Makes the SPD: built-in entries, then the policies in the order of the file. */
-export function compileSpd(config: GatewayConfig, version: number): Spd {
+/**
+ * Makes the SPD: built-in entries, then the policies in the order of the file.
+ *
+ * @param hostAddresses our outer addresses that the file does not name: IKE may arrive for them.
+ */
+export function compileSpd(
+  config: GatewayConfig,
+  version: number,
+  hostAddresses: readonly string[] = [],
+): Spd {
   const builtin = builtinSpdEntries({
     enabled: config.gateway.builtin,
-    outerAddresses: outerAddresses(config),
+    outerAddresses: [...new Set([...outerAddresses(config), ...hostAddresses])],
     port: config.gateway.port,
     ikePort: config.gateway.ikePort,
   });

@@ -13,6 +13,7 @@ import { formatSpi } from '../sad/spi.js';
 import type { SaParameters } from '../sad/sa.js';
 import type { Spd } from '../spd/spd.js';
 import type { KeptKeys } from './capture/capture-keys.js';
+import type { IkeDriver } from './ike/ike-driver.js';
 import { AuditLog } from './audit.js';
 import { DurableState } from './durable-state.js';
 import { Reservations } from './reservations.js';
@@ -40,6 +41,8 @@ export interface DaemonParts {
   readonly control: string | null;
   /** Where keys of SAs are kept for captures; null or absent: nowhere. */
   readonly keptKeys?: KeptKeys | null;
+  /** Negotiates SAs; absent where the configuration has no peers. */
+  readonly ike?: IkeDriver;
   /** Installs the guard before anything is opened. */
   readonly closeFirst?: () => Promise<void>;
   readonly dataplane: Dataplane;
@@ -83,8 +86,11 @@ export class Daemon extends EventEmitter<DaemonEvents> {
   private stopping: Promise<void> | undefined;
   private sadQuery: Promise<readonly SaState[]> | undefined;
 
+  private currentSpd: Spd;
+
   private constructor(private readonly parts: DaemonParts) {
     super();
+    this.currentSpd = parts.spd;
     this.audit = new AuditLog(parts.clock, parts.log);
     this.since = parts.clock.wallTime();
     this.startedAt = parts.clock.now();
@@ -140,7 +146,14 @@ export class Daemon extends EventEmitter<DaemonEvents> {
       this.installed.push(sa);
     }
     this.reservations?.watchIdle();
+    await this.parts.ike?.start();
     this.state = 'running';
+  }
+
+  /** Puts another SPD in force, atomically: guard and classifier move together. */
+  async replaceSpd(spd: Spd): Promise<void> {
+    await this.parts.dataplane.replaceSpd(spd);
+    this.currentSpd = spd;
   }
 
   private handleEvents(events: readonly DataplaneEvent[]): void {
@@ -148,7 +161,8 @@ export class Daemon extends EventEmitter<DaemonEvents> {
   }
 
   private handleEvent(event: DataplaneEvent): void {
-    const { log } = this.parts;
+    const { log, ike } = this.parts;
+    ike?.handleDataplaneEvent(event);
     switch (event.kind) {
       case 'reserveLow':
         this.reservations?.handleReserveLow(event);
@@ -158,8 +172,8 @@ export class Daemon extends EventEmitter<DaemonEvents> {
         this.emit('audit', event);
         break;
       case 'acquire':
-        // Every packet may ask; one line for each entry says enough until IKE answers.
-        if (!this.wantedBy.has(event.entry)) {
+        // Every packet may ask; one line for each entry says enough where nobody negotiates.
+        if (ike === undefined && !this.wantedBy.has(event.entry)) {
           log.warn('A packet wants an SA and there is none; it is dropped, and so are the next.', {
             entry: event.entry,
           });
@@ -168,6 +182,11 @@ export class Daemon extends EventEmitter<DaemonEvents> {
         this.emit('acquire', event);
         break;
       case 'expire':
+        if (ike !== undefined) {
+          // It is rekeyed, and that is told.
+          this.emit('expire', event);
+          break;
+        }
         log[event.hard ? 'error' : 'warn'](
           event.hard
             ? 'An SA has used all its sequence numbers and stopped. Put new keys on both ends.'
@@ -177,7 +196,9 @@ export class Daemon extends EventEmitter<DaemonEvents> {
         this.emit('expire', event);
         break;
       case 'firstUse':
-        log.info('The first packet of the peer came through.', { spi: formatSpi(event.id.spi) });
+        log[ike === undefined ? 'info' : 'debug']('The first packet of the peer came through.', {
+          spi: formatSpi(event.id.spi),
+        });
         this.emit('firstUse', event);
         break;
       case 'guard':
@@ -200,7 +221,8 @@ export class Daemon extends EventEmitter<DaemonEvents> {
         });
         break;
       case 'ike':
-        // IKE is not in this version; the datapath counts the datagrams.
+      case 'mapping':
+        // For the driver of IKE alone; where there is none, the datapath has counted it.
         break;
     }
   }
@@ -212,12 +234,18 @@ export class Daemon extends EventEmitter<DaemonEvents> {
 
   /** The SPD in force. */
   get spd(): Spd {
-    return this.parts.spd;
+    return this.currentSpd;
+  }
+
+  /** Manual SAs and negotiated ones. */
+  private saParameters(): readonly SaParameters[] {
+    return [...this.installed, ...(this.parts.ike?.installedSas() ?? [])];
   }
 
   /** The gateway as a whole. */
   status(): GatewayStatus {
-    const { clock, options, spd } = this.parts;
+    const { clock, options } = this.parts;
+    const spd = this.currentSpd;
     return {
       name: this.parts.name,
       state: this.state,
@@ -239,7 +267,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
       },
       spdVersion: spd.version,
       policyCount: spd.entries.length,
-      saCount: this.installed.length,
+      saCount: this.saParameters().length,
       faults: [...this.faults],
       lostEventCount: this.lostEventCount,
     };
@@ -252,7 +280,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
       this.sadQuery = undefined;
     });
     const states = new Map((await this.sadQuery).map((sa) => [nameOf(sa), sa] as const));
-    return this.installed.flatMap((sa) => {
+    return this.saParameters().flatMap((sa) => {
       const state = states.get(nameOf(sa));
       return state === undefined ? [] : [snapshotOf(sa, state)];
     });
@@ -261,8 +289,8 @@ export class Daemon extends EventEmitter<DaemonEvents> {
   /** The SPD in order, built-in entries included. */
   policies(): readonly PolicySnapshot[] {
     const served = new Map<string, number>();
-    for (const sa of this.installed) served.set(sa.entry, (served.get(sa.entry) ?? 0) + 1);
-    return this.parts.spd.entries.map((entry, index) => ({
+    for (const sa of this.saParameters()) served.set(sa.entry, (served.get(sa.entry) ?? 0) + 1);
+    return this.currentSpd.entries.map((entry, index) => ({
       index,
       name: entry.name,
       direction: entry.direction,
@@ -301,6 +329,8 @@ export class Daemon extends EventEmitter<DaemonEvents> {
         log.error('A step of the stop failed; the rest goes on.', { reason: String(error) });
       }
     };
+    // The peers are told first, while what they answer still comes in.
+    await attempt(async () => this.parts.ike?.stop());
     await attempt(async () => this.reservations?.stop());
     const finals: { id: SaState['id']; last: bigint }[] = [];
     // The SA that sends ends first: nothing asks the peer for an answer that is not understood.
