@@ -14,7 +14,12 @@ import { formatIdentity, formatIdentityPattern } from '../../pad/identity-text.j
 import type { Identity } from '../../pad/identity.js';
 import type { PadEntry } from '../../pad/pad-entry.js';
 import type { Difference } from '../action.js';
-import { certificatePayloads, readCertificates } from '../auth/certificate-payload.js';
+import {
+  certificatePayloads,
+  certificateRequests,
+  readCertificates,
+  wantsOcsp,
+} from '../auth/certificate-payload.js';
 import { concatBytes, isSameBytes } from '../bytes.js';
 import type { ChildSa } from '../child-sa.js';
 import { pskAuth, signedOctets } from '../crypto/auth-octets.js';
@@ -56,6 +61,8 @@ export interface AuthOutcome {
 
 /** PPK_IDENTITY data: the type PPK_ID_FIXED and the identifier (RFC 8784 section 5.1). */
 const PPK_ID_FIXED = 2;
+/** Certificates that are fetched for one peer. */
+const URL_COUNT_MAX = 4;
 const INITIAL_RULES = { preferKeyExchange: null, ignoreKeyExchange: true } as const;
 
 /** The initiator's side. */
@@ -88,9 +95,12 @@ export function* initiateAuth(
   let child: ChildSa | null = null;
   try {
     const wanted = peer.remoteIdentity.kind === 'exact' ? peer.remoteIdentity.identity : null;
+    const certificates = yield* ownCertificates(peer, transcript.certificateRequests);
     const { payloads: answer } = yield* request('IKE_AUTH', [
       idi,
-      ...certificatePayloads(peer, transcript.certificateRequests),
+      ...certificates,
+      ...certificateRequests([peer]),
+      ...(peer.hashAndUrl ? [notifyPayload(NOTIFY.HTTP_CERT_LOOKUP_SUPPORTED)] : []),
       ...(wanted === null ? [] : [identityPayload('id-responder', wanted)]),
       auth,
       ...(options.initialContact ? [notifyPayload(NOTIFY.INITIAL_CONTACT)] : []),
@@ -221,10 +231,12 @@ export function* respondAuth(
     }
   }
   const initialContact = findNotify(payloads, NOTIFY.INITIAL_CONTACT) !== null;
+  const requests = allPayloads(payloads, 'certificate-request');
+  const certificates = yield* ownCertificates(peer, requests);
   return {
     payloads: [
       ownId,
-      ...certificatePayloads(peer, allPayloads(payloads, 'certificate-request')),
+      ...certificates,
       ownAuthentication,
       ...childPayloads,
       ...(sa.abilities.mobike ? [notifyPayload(NOTIFY.MOBIKE_SUPPORTED)] : []),
@@ -257,6 +269,41 @@ function* ownAuth(
   return { type: 'authentication', method: signed.method, data: signed.data };
 }
 
+/** Our CERT payloads, with OCSP answers for them where the peer asks (RFC 4806). */
+function* ownCertificates(
+  peer: PadEntry,
+  requests: readonly Payload[],
+): Exchange<readonly Payload[]> {
+  const own = peer.localAuthentication;
+  if (own.method !== 'certificate' || !wantsOcsp(requests)) {
+    return certificatePayloads(peer, requests);
+  }
+  const { certificates } = own.credential;
+  // Without an answer the certificates go alone: whether that is enough is the peer's to say.
+  const answered = yield* tryCompute<'ocsp'>({ kind: 'ocsp', certificates });
+  return certificatePayloads(peer, requests, answered.kind === 'ocsp' ? answered.responses : []);
+}
+
+/** The peer's certificates, those behind URLs fetched where its entry has that on. */
+function* peerCertificates(
+  peer: PadEntry,
+  payloads: readonly Payload[],
+): Exchange<{
+  readonly certificates: readonly Uint8Array[];
+  readonly ocsp: readonly Uint8Array[];
+}> {
+  const received = readCertificates(payloads, peer);
+  const fetched: Uint8Array[] = [];
+  for (const { url, sha1 } of received.urls.slice(0, URL_COUNT_MAX)) {
+    const answer = yield* tryCompute<'fetch'>({ kind: 'fetch', url, sha1 });
+    if (answer.kind === 'fetch') fetched.push(answer.certificate);
+  }
+  // Where the leaf is not among those sent, it is behind the first URL.
+  const certificates =
+    received.certificates.length === 0 ? fetched : [...received.certificates, ...fetched];
+  return { certificates, ocsp: received.ocsp };
+}
+
 function* verifyPeer(
   sa: IkeSa,
   peer: PadEntry,
@@ -287,7 +334,7 @@ function* verifyPeer(
     }
     return;
   }
-  const received = readCertificates(payloads, peer);
+  const received = yield* peerCertificates(peer, payloads);
   const keys: Uint8Array[] = [];
   if (required.method === 'public-key') {
     keys.push(...required.keys);

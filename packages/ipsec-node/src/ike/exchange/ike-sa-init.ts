@@ -167,6 +167,7 @@ export function* respondInit(
       sa.abilities.fragmentation && candidates.some(({ fragmentation }) => fragmentation),
       sa.abilities.intermediate,
       sa.abilities.ppk && candidates.some(({ ppk }) => ppk !== null),
+      candidates.some(({ hashAndUrl }) => hashAndUrl),
     ),
   ];
   return {
@@ -350,6 +351,7 @@ function abilityPayloads(
   fragmentation: boolean,
   intermediate: boolean,
   ppk: boolean,
+  hashAndUrl = false,
 ): readonly Payload[] {
   return [
     ...(fragmentation ? [notifyPayload(NOTIFY.IKEV2_FRAGMENTATION_SUPPORTED)] : []),
@@ -357,6 +359,7 @@ function abilityPayloads(
       NOTIFY.SIGNATURE_HASH_ALGORITHMS,
       Uint8Array.from(SUPPORTED_HASHES.flatMap((hash) => [...twoBytes(hash)])),
     ),
+    ...(hashAndUrl ? [notifyPayload(NOTIFY.HTTP_CERT_LOOKUP_SUPPORTED)] : []),
     ...(intermediate ? [notifyPayload(NOTIFY.INTERMEDIATE_EXCHANGE_SUPPORTED)] : []),
     ...(ppk ? [notifyPayload(NOTIFY.USE_PPK)] : []),
   ];
