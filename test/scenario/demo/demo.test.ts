@@ -17,6 +17,9 @@ const SUBJECTS = [
   'replay',
   'traffic analysis',
   'plaintext',
+  'impostor',
+  'flood',
+  'restart',
   'left behind',
 ];
 

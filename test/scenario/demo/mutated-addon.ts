@@ -1,9 +1,19 @@
 /**
- * Builds the addon from a copy of the crates in which a check is missing. The copy and what cargo
- * makes of it stay in .cache/, so that each build compiles what a mutation touches and no more.
+ * Builds the addon from a copy of the crates in which a check is missing, or the program from a copy
+ * of what was compiled. The copies and what cargo makes of them stay in .cache/, so that each build
+ * compiles what a mutation touches and no more.
  */
 
-import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  cpSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { run } from '../../lab/command.ts';
 import { repositoryRoot } from '../../lab/registry.ts';
@@ -65,4 +75,22 @@ export async function buildAddon(edits: readonly Edit[]): Promise<string> {
   rmSync(addon, { force: true });
   copyFileSync(join(repositoryRoot, 'target/debug/libipsec_napi.so'), addon);
   return addon;
+}
+
+const PACKAGE = 'packages/ipsec-node';
+
+/** Copies the compiled program with these edits and returns the path of its command line. */
+export function copyProgram(edits: readonly Edit[]): string {
+  const program = join(folder, 'program');
+  const original = (name: string): string => join(repositoryRoot, PACKAGE, name);
+  rmSync(program, { recursive: true, force: true });
+  mkdirSync(program, { recursive: true });
+  cpSync(original('dist'), join(program, 'dist'), { recursive: true });
+  copyFileSync(original('package.json'), join(program, 'package.json'));
+  for (const name of ['native', 'node_modules']) symlinkSync(original(name), join(program, name));
+  for (const edit of edits) {
+    const path = join(program, relative(PACKAGE, edit.file));
+    writeFileSync(path, edited(readFileSync(path, 'utf8'), edit));
+  }
+  return join(program, 'dist/cli/main.js');
 }

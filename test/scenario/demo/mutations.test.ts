@@ -1,7 +1,7 @@
 import { beforeAll, expect, it } from 'vitest';
 import { describeWith } from '../../lab/describe-with.ts';
-import { buildAddon } from './mutated-addon.ts';
-import { MUTATIONS } from './mutations.ts';
+import { buildAddon, copyProgram } from './mutated-addon.ts';
+import { MUTATIONS, PROGRAM_MUTATIONS } from './mutations.ts';
 import { failures, runDemo } from './run-demo.ts';
 
 /** The first build compiles every dependency. */
@@ -27,7 +27,7 @@ describeWith(['namespaces'], 'the demo', () => {
   it(
     'passes with the checks as they are',
     async () => {
-      const run = await timed('unchanged', runDemo(unchanged));
+      const run = await timed('unchanged', runDemo({ addon: unchanged }));
       expect(failures(run), run.output).toEqual({});
       expect(run.status).toBe(0);
     },
@@ -38,7 +38,17 @@ describeWith(['namespaces'], 'the demo', () => {
     'fails without $name',
     async ({ name, edits, fails }) => {
       const addon = await timed(`${name}: build`, buildAddon(edits));
-      const run = await timed(`${name}: demo`, runDemo(addon));
+      const run = await timed(`${name}: demo`, runDemo({ addon }));
+      expect(failures(run), run.output).toEqual(fails);
+      expect(run.status).toBe(1);
+    },
+    MUTATION_MS_MAX,
+  );
+
+  it.each(PROGRAM_MUTATIONS)(
+    'fails without $name',
+    async ({ name, edits, fails }) => {
+      const run = await timed(`${name}: demo`, runDemo({ program: copyProgram(edits) }));
       expect(failures(run), run.output).toEqual(fails);
       expect(run.status).toBe(1);
     },

@@ -9,7 +9,7 @@ export interface Mutation {
 }
 
 export interface Edit {
-  /** From the root of the repository. */
+  /** From the root of the repository: in the crates, or in what TypeScript was compiled to. */
   readonly file: string;
   /** Stands there exactly once. */
   readonly text: string;
@@ -82,7 +82,7 @@ export const MUTATIONS: readonly Mutation[] = [
         self.sas.get_mut(&spi).map(|sa| &mut **sa)`,
       },
     ],
-    fails: { injection: 1 },
+    fails: { injection: 1, restart: 1 },
   },
   {
     name: 'selectors: a peer may bring any inner packet',
@@ -192,5 +192,57 @@ export const MUTATIONS: readonly Mutation[] = [
       },
     ],
     fails: { plaintext: 1 },
+  },
+];
+
+/** The same for the control plane, in what it was compiled to. */
+export const PROGRAM_MUTATIONS: readonly Mutation[] = [
+  {
+    name: 'certificates: a path to an authority is not wanted',
+    edits: [
+      {
+        file: 'packages/ipsec-node/dist/ike/auth/validate-peer.js',
+        text: `if (typeof path === 'string')
+        return refused(path);`,
+        becomes: `if (typeof path === 'string')
+        return { kind: 'validate', publicKey: leaf.publicKey, subject: leaf.subjectText };`,
+      },
+    ],
+    fails: { impostor: 1 },
+  },
+  {
+    name: 'cookies: never wanted',
+    edits: [
+      {
+        file: 'packages/ipsec-node/dist/ike/admission.js',
+        text: 'if (needsCookie && ',
+        becomes: 'if (false && ',
+      },
+    ],
+    // Gateway A gets through without one.
+    fails: { flood: 1, restart: 1 },
+  },
+  {
+    name: 'cookies: any is taken',
+    edits: [
+      {
+        file: 'packages/ipsec-node/dist/ike/admission.js',
+        text: '(cookie === null || !this.jar.verify(cookie, request, now))',
+        becomes: 'false',
+      },
+    ],
+    fails: { flood: 1, restart: 1 },
+  },
+  {
+    name: 'uniqueness: the SAs that a peer had before it came again stay',
+    edits: [
+      {
+        file: 'packages/ipsec-node/dist/ike/endpoint-host.js',
+        text: 'for (const other of others) {',
+        becomes: 'for (const other of []) {',
+      },
+    ],
+    // What was recorded is refused as a replay, and not because nobody has its keys any more.
+    fails: { restart: 1 },
   },
 ];

@@ -25,9 +25,10 @@ export const registerDemo: Registration = (program, context) => {
     .option('--json', 'print what was measured as JSON')
     .summary('two gateways and two hosts in namespaces: traffic, and every attack refused')
     .description(
-      'Builds two gateways and two hosts in network namespaces of its own, sends real traffic, and ' +
-        'shows how each attack is refused and counted. Needs no configuration, uses a user namespace ' +
-        'when not root, and cleans up after itself.',
+      'Builds two gateways and two hosts in network namespaces of its own, lets the gateways ' +
+        'negotiate by IKEv2 with certificates that it makes, sends real traffic, and shows how ' +
+        'each attack is refused and counted. Needs no configuration, uses a user namespace when ' +
+        'not root, and cleans up after itself.',
     )
     .addHelpText('after', example('ipsec-node demo') + EXIT_CODES)
     .action((words: readonly string[], options: CommonOptions) =>

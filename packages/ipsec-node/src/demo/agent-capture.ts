@@ -1,7 +1,7 @@
 /** A capture that runs while its agent does other things. */
 import { setImmediate } from 'node:timers/promises';
 import type { Tally } from './agent-protocol.js';
-import { type EspPacket, look } from './frame.js';
+import { type EspPacket, type IkeMessage, look } from './frame.js';
 import { openPacketSocket, type PacketSocket } from './native.js';
 
 const FRAMES_A_TURN = 64;
@@ -25,10 +25,16 @@ export class Capture {
     frameCount: 0,
     byteCount: 0,
     espCount: 0,
+    ikeCount: 0,
+    ikeAnswerCount: 0,
+    cookieCount: 0,
+    cookieAnswerLenMax: 0,
+    keepaliveCount: 0,
     arpCount: 0,
     otherCount: 0,
     markedCount: 0,
   };
+  private firstIke: Uint8Array | null = null;
   private stopping = false;
   private readonly ended: Promise<void>;
 
@@ -42,11 +48,15 @@ export class Capture {
     return this.kept.length;
   }
 
+  get ikeAnswerCount(): number {
+    return this.counts.ikeAnswerCount;
+  }
+
   /** Takes what is there still, and tells. */
   async stop(): Promise<Tally> {
     this.stopping = true;
     await this.ended;
-    return { ...this.counts, kept: this.kept };
+    return { ...this.counts, firstIke: this.firstIke, kept: this.kept };
   }
 
   private async run(): Promise<void> {
@@ -68,12 +78,35 @@ export class Capture {
       if (bytes.includes(marker)) counts.markedCount += 1;
     }
     const seen = look(frame, this.options.mtuBytes);
-    if (seen.kind === 'arp') counts.arpCount += 1;
-    else if (seen.kind === 'other') counts.otherCount += 1;
-    else {
-      counts.espCount += seen.packets.length;
-      for (const packet of seen.packets) this.keep(packet);
+    switch (seen.kind) {
+      case 'esp':
+        counts.espCount += seen.packets.length;
+        for (const packet of seen.packets) this.keep(packet);
+        break;
+      case 'ike':
+        this.takeIke(seen.message);
+        break;
+      case 'keepalive':
+        counts.keepaliveCount += 1;
+        break;
+      case 'arp':
+        counts.arpCount += 1;
+        break;
+      case 'other':
+        counts.otherCount += 1;
+        break;
     }
+  }
+
+  private takeIke({ bytes, isResponse, isCookie }: IkeMessage): void {
+    const { counts } = this;
+    counts.ikeCount += 1;
+    this.firstIke ??= Uint8Array.from(bytes);
+    if (!isResponse) return;
+    counts.ikeAnswerCount += 1;
+    if (!isCookie) return;
+    counts.cookieCount += 1;
+    counts.cookieAnswerLenMax = Math.max(counts.cookieAnswerLenMax, bytes.length);
   }
 
   private keep(packet: EspPacket): void {

@@ -33,8 +33,17 @@ const tally = z.object({
   byteCount: z.number(),
   /** ESP packets in these frames. */
   espCount: z.number(),
+  /** IKE messages, and of these the answers, and of these the ones that want a cookie. */
+  ikeCount: z.number(),
+  ikeAnswerCount: z.number(),
+  cookieCount: z.number(),
+  /** Bytes of the longest answer that wants a cookie. */
+  cookieAnswerLenMax: z.number(),
+  /** The first IKE message. */
+  firstIke: bytes.nullable(),
+  keepaliveCount: z.number(),
   arpCount: z.number(),
-  /** Frames that are neither. */
+  /** Frames that are nothing of these. */
   otherCount: z.number(),
   /** Frames that hold the plaintext that was looked for. */
   markedCount: z.number(),
@@ -96,7 +105,11 @@ export const VERBS = {
     }),
     done,
   ),
-  readCapture: verb('readCapture', nothing, z.object({ keptCount: z.number() })),
+  readCapture: verb(
+    'readCapture',
+    nothing,
+    z.object({ keptCount: z.number(), ikeAnswerCount: z.number() }),
+  ),
   stopCapture: verb('stopCapture', nothing, tally),
   inject: verb('inject', z.object({ link: z.string(), frames: z.array(bytes) }), done),
 } as const;

@@ -80,7 +80,10 @@ on(VERBS.startCapture, (options) => {
   capture = new Capture(options);
   return null;
 });
-on(VERBS.readCapture, () => ({ keptCount: there(capture, 'capture').keptCount }));
+on(VERBS.readCapture, () => {
+  const { keptCount, ikeAnswerCount } = there(capture, 'capture');
+  return { keptCount, ikeAnswerCount };
+});
 on(VERBS.stopCapture, async () => {
   const tally = await there(capture, 'capture').stop();
   capture = undefined;

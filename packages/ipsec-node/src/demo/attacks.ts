@@ -64,7 +64,7 @@ function flipBit({ bytes }: EspPacket): Uint8Array {
 
 /** Made-up packets: with an SPI and numbers that are good, and with an SPI that nobody has. */
 export async function* injection(stage: Stage): AsyncGenerator<DemoLine> {
-  const { spi } = stage.lab.keyAToB;
+  const { spi } = stage.keyAToB;
   const before = await edge(stage);
   const made = madeUp(spi, before);
   yield attempt(stage, {
@@ -79,13 +79,13 @@ export async function* injection(stage: Stage): AsyncGenerator<DemoLine> {
     did: `${COUNT} made up: an SPI of no SA`,
     counts: { no_sa: COUNT },
     delivers: 0,
-    act: () => injectEsp(stage, madeUp(stage.lab.unusedSpi, before), PLACES.attacker),
+    act: () => injectEsp(stage, madeUp(stage.unusedSpi, before), PLACES.attacker),
   });
 }
 
 /** The right edge of gateway B's window for what host A sends. */
-async function edge({ lab }: Stage): Promise<bigint> {
-  return (await lab.b.sa(lab.keyAToB.spi)).sequenceNumber;
+async function edge({ lab, keyAToB }: Stage): Promise<bigint> {
+  return (await lab.b.sa(keyAToB.spi)).sequenceNumber;
 }
 
 function madeUp(spi: number, after: bigint): readonly Uint8Array[] {
@@ -99,7 +99,7 @@ function madeUp(spi: number, after: bigint): readonly Uint8Array[] {
 
 /** False sources: outside by anybody, inside by a peer that has the key. */
 export async function* spoofing(stage: Stage): AsyncGenerator<DemoLine> {
-  const made = madeUp(stage.lab.keyAToB.spi, await edge(stage));
+  const made = madeUp(stage.keyAToB.spi, await edge(stage));
   yield attempt(stage, {
     subject: 'spoofing',
     did: `${COUNT} made up, from gateway A's address`,
@@ -157,7 +157,7 @@ async function byAuthenticPeer(
     ...attack
   }: Omit<Attack, 'act' | 'delivers'> & { readonly sealing: () => Partial<Sealing> },
 ): Promise<DemoLine> {
-  const { keyAToB } = stage.lab;
+  const { keyAToB } = stage;
   const last = await edge(stage);
   stage.peerNumber ??= last + AHEAD;
   const first = stage.peerNumber;
@@ -179,6 +179,7 @@ export async function* replay(stage: Stage): AsyncGenerator<DemoLine> {
   const packets = await captureAToB(stage, 'b', COUNT, () =>
     sendFromHostA(stage, datagrams(COUNT)),
   );
+  stage.delivered = packets.map(({ bytes }) => bytes);
   yield attempt(stage, {
     subject: 'replay',
     did: `${COUNT} delivered packets, sent again`,

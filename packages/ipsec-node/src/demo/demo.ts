@@ -11,14 +11,15 @@ import {
   replay,
   spoofing,
 } from './attacks.js';
+import { flood, impostor, link } from './handshake.js';
 import { Laboratory } from './laboratory.js';
 import type { DemoLine, Subject } from './line.js';
 import { failed, type Stage } from './scene.js';
-import { eavesdropping, link, plaintextOutbound, trafficAnalysis, transfer } from './traffic.js';
+import { eavesdropping, plaintextOutbound, trafficAnalysis, transfer } from './traffic.js';
 
 type Scene = readonly [Subject, (stage: Stage) => AsyncGenerator<DemoLine>];
 
-/** In this order; the last leaves no link. */
+/** In this order: from the end of gateway A on there is no link until it is started again. */
 const SCENES: readonly Scene[] = [
   ['transfer', transfer],
   ['eavesdropping', eavesdropping],
@@ -30,6 +31,8 @@ const SCENES: readonly Scene[] = [
   ['traffic analysis', trafficAnalysis],
   ['plaintext', plaintextInbound],
   ['plaintext', plaintextOutbound],
+  ['impostor', impostor],
+  ['flood', flood],
 ];
 
 /**
@@ -45,8 +48,8 @@ export async function* playDemo(signal: AbortSignal): AsyncGenerator<DemoLine> {
   try {
     if (signal.aborted) return;
     const { port: sinkPort } = await lab.hostB.ask(VERBS.openSink, {});
-    const stage: Stage = { lab, sinkPort };
-    yield* link(stage);
+    const sas = yield* link({ lab, sinkPort });
+    const stage: Stage = { lab, sinkPort, ...sas };
     for (const [subject, scene] of SCENES) {
       if (signal.aborted) return;
       try {

@@ -4,6 +4,7 @@
  *
  * ```text
  * Ethernet 14 | IPv4 20 | UDP 8 | ESP: SPI 4, sequence number 4, IV 8, ciphertext, ICV 16
+ *                               | IKE: SPIs 8 and 8, next payload, version, exchange, flags, ...
  * ```
  */
 
@@ -13,11 +14,22 @@ export const UDP_LEN = 8;
 /** SPI, sequence number, IV. */
 export const ESP_FRONT_LEN = 16;
 export const ESP_ICV_LEN = 16;
-/** RFC 3948 section 2: the port of ESP in UDP. */
+/** RFC 3948 section 2: the port of ESP in UDP; IKE is there too, behind four zero bytes. */
 export const ESP_PORT = 4500;
+/** RFC 7296 section 2. */
+export const IKE_PORT = 500;
 
 const ETHERTYPE_IPV4 = 0x0800;
 const ETHERTYPE_ARP = 0x0806;
+/** RFC 7296 section 3.1. */
+const IKE_HEADER_LEN = 28;
+const IKE_NEXT_PAYLOAD_AT = 16;
+const IKE_FLAGS_AT = 19;
+const IKE_RESPONSE_FLAG = 0x20;
+/** RFC 7296 sections 3.2 and 3.10: a Notify payload, and the type of the notify in the first one. */
+const NOTIFY_PAYLOAD = 41;
+const FIRST_NOTIFY_TYPE_AT = IKE_HEADER_LEN + 6;
+const NOTIFY_COOKIE = 16390;
 const PROTOCOL_UDP = 17;
 const PROTOCOL_ESP = 50;
 
@@ -31,9 +43,20 @@ export interface EspPacket {
   readonly outerLen: number;
 }
 
+/** One IKE message (RFC 7296 section 3.1). */
+export interface IkeMessage {
+  readonly bytes: Uint8Array;
+  readonly isResponse: boolean;
+  /** Whether it answers that a cookie is wanted first (RFC 7296 section 2.6). */
+  readonly isCookie: boolean;
+}
+
 /** What a frame on the wire is. */
 export type Sighting =
   | { readonly kind: 'esp'; readonly packets: readonly EspPacket[] }
+  | { readonly kind: 'ike'; readonly message: IkeMessage }
+  /** RFC 3948 section 2.3. */
+  | { readonly kind: 'keepalive' }
   | { readonly kind: 'arp' }
   | { readonly kind: 'other' };
 
@@ -56,11 +79,29 @@ export function look(frame: Uint8Array, mtuBytes: number): Sighting {
   let front = ETHERNET_LEN + headerLen;
   if (protocol === PROTOCOL_UDP) {
     if (frame.length < front + UDP_LEN) return { kind: 'other' };
-    if (view.getUint16(front + 2) !== ESP_PORT) return { kind: 'other' };
+    const [from, to] = [view.getUint16(front), view.getUint16(front + 2)];
     front += UDP_LEN;
+    const payload = frame.subarray(front);
+    if (from === IKE_PORT || to === IKE_PORT) return ike(payload);
+    if (to !== ESP_PORT) return { kind: 'other' };
+    if (payload.length === 1 && payload[0] === 0xff) return { kind: 'keepalive' };
+    // RFC 3948 section 2.2: SPI 0 marks what is not ESP.
+    if (payload.length > 4 && view.getUint32(front) === 0) return ike(payload.subarray(4));
   } else if (protocol !== PROTOCOL_ESP) return { kind: 'other' };
   const packets = cut(frame.subarray(front), front - ETHERNET_LEN, mtuBytes);
   return packets === undefined ? { kind: 'other' } : { kind: 'esp', packets };
+}
+
+function ike(bytes: Uint8Array): Sighting {
+  if (bytes.length < IKE_HEADER_LEN) return { kind: 'other' };
+  const view = viewOf(bytes);
+  const isResponse = (view.getUint8(IKE_FLAGS_AT) & IKE_RESPONSE_FLAG) !== 0;
+  const isCookie =
+    isResponse &&
+    view.getUint8(IKE_NEXT_PAYLOAD_AT) === NOTIFY_PAYLOAD &&
+    bytes.length >= FIRST_NOTIFY_TYPE_AT + 2 &&
+    view.getUint16(FIRST_NOTIFY_TYPE_AT) === NOTIFY_COOKIE;
+  return { kind: 'ike', message: { bytes, isResponse, isCookie } };
 }
 
 function cut(
@@ -71,7 +112,6 @@ function cut(
   const view = viewOf(payload);
   if (payload.length < ESP_FRONT_LEN + ESP_ICV_LEN) return undefined;
   const spi = view.getUint32(0);
-  // RFC 3948 section 2.2: SPI 0 marks what is not ESP.
   if (spi === 0) return undefined;
   const first = view.getUint32(4);
   const step =

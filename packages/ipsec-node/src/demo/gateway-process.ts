@@ -5,35 +5,61 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { systemClock } from '../clock.js';
-import { ViciClient } from '../daemon/vici/client.js';
+import { ViciClient, ViciClientError } from '../daemon/vici/client.js';
+import { decodeEspKeys } from '../daemon/vici/capture-messages.js';
+import { section } from '../daemon/vici/codec.js';
+import {
+  decodePeer,
+  decodeRefusal,
+  type PeerRow,
+  type RefusalRow,
+} from '../daemon/vici/ike-messages.js';
 import { decodeCounters, decodeSa, type SaRow } from '../daemon/vici/own-messages.js';
 import { ResourceError } from '../errors.js';
+import type { PeerKey } from './authentic-peer.js';
+import type { Credentials } from './certificates.js';
 import { TIED } from './namespace.js';
 
 const MAIN = fileURLToPath(new URL('../cli/main.js', import.meta.url));
 const READY_MS_MAX = 20_000;
 const STOP_MS_MAX = 3_000;
+const NEGOTIATE_MS_MAX = 15_000;
 const OUTPUT_LEN_MAX = 8192;
 
-/** One policy with its SA pair. */
-export interface ProtectedPair {
+/** One policy, whose SAs are negotiated. */
+export interface ProtectedNetworks {
   readonly policy: string;
   readonly local: string;
   readonly remote: string;
   readonly padToBytes: number | null;
-  readonly inbound: { readonly spi: number; readonly key: Uint8Array };
-  readonly outbound: { readonly spi: number; readonly key: Uint8Array };
 }
 
 /** What makes one gateway differ from the other. */
 export interface GatewayPlan {
   readonly name: string;
   readonly folder: string;
-  readonly suite: string;
-  readonly local: string;
-  readonly remote: string;
-  readonly pairs: readonly ProtectedPair[];
+  readonly address: string;
+  /** Its DNS name, and what proves it. */
+  readonly identity: string;
+  readonly credentials: Credentials;
+  readonly peer: {
+    readonly identity: string;
+    /** Null: it may come from anywhere. */
+    readonly address: string | null;
+    /** Who has to have signed its certificate. */
+    readonly authorityPem: string;
+  };
+  readonly networks: readonly ProtectedNetworks[];
+  /** Whether whoever runs it may ask it for its own keys. */
+  readonly showsKeys: boolean;
 }
+
+/**
+ * X25519 alone would be opened by whoever records today and has a quantum computer tomorrow
+ * (RFC 9370); who reseals packets for the demo (authentic-peer.ts) counts on the cipher and on ESN.
+ */
+const IKE_PROPOSAL = 'aes256gcm16-prfsha384-x25519-ke1_mlkem768';
+const ESP_PROPOSAL = 'aes256gcm16-x25519-ke1_mlkem768-esn';
 
 const faultLine = z.object({ error: z.object({ message: z.string() }) });
 const readyLine = z.object({ event: z.literal('ready'), mtu: z.number() });
@@ -75,7 +101,8 @@ export class GatewayProcess {
   static start(plan: GatewayPlan, namespacePid: number): GatewayProcess {
     const file = writeFiles(plan);
     const enter = ['nsenter', `--net=/proc/${namespacePid}/ns/net`];
-    const command = [process.execPath, MAIN, 'up', '-c', file, '--json'];
+    const leave = plan.showsKeys ? ['--allow-key-capture'] : [];
+    const command = [process.execPath, MAIN, 'up', '-c', file, '--json', ...leave];
     const [program, ...words] = [...TIED, ...enter, ...command];
     const child = spawn(program, words, { stdio: ['ignore', 'pipe', 'pipe'] });
     return new GatewayProcess(plan, child);
@@ -114,14 +141,57 @@ export class GatewayProcess {
     });
   }
 
-  /** One SA. */
-  async sa(spi: number): Promise<SaRow> {
-    const rows = await this.asking(async (client) =>
+  /** Negotiates the SAs of a policy, and returns why it was refused or null. */
+  async initiate(policy: string): Promise<string | null> {
+    const message = section([
+      ['child', policy],
+      ['timeout', NEGOTIATE_MS_MAX],
+    ]);
+    try {
+      await this.asking((client) => client.request('initiate', message, NEGOTIATE_MS_MAX * 2));
+      return null;
+    } catch (error) {
+      if (error instanceof ViciClientError && error.fault === 'refused') return error.message;
+      throw error;
+    }
+  }
+
+  /** Its peers with their IKE SAs; last, without a name, those that have not said who they are. */
+  async peers(): Promise<readonly PeerRow[]> {
+    return this.asking(async (client) =>
+      (await client.collect('ipsec-node-peers', 'ipsec-node-peer')).map(decodePeer),
+    );
+  }
+
+  /** Its last refusals, oldest first. */
+  async refusals(): Promise<readonly RefusalRow[]> {
+    return this.asking(async (client) =>
+      (await client.collect('ipsec-node-status', 'ipsec-node-refusal')).map(decodeRefusal),
+    );
+  }
+
+  /** Every SA. */
+  async sas(): Promise<readonly SaRow[]> {
+    return this.asking(async (client) =>
       (await client.collect('ipsec-node-sas', 'ipsec-node-sa')).map(decodeSa),
     );
-    const row = rows.find((each) => each.spi === spi);
+  }
+
+  /** One SA. */
+  async sa(spi: number): Promise<SaRow> {
+    const row = (await this.sas()).find((each) => each.spi === spi);
     if (row === undefined) throw this.fault('has lost an SA');
     return row;
+  }
+
+  /** The key of one of its SAs, which it shows to whoever runs it. */
+  async key(spi: number): Promise<PeerKey> {
+    const keys = await this.asking(async (client) =>
+      (await client.collect('ipsec-node-capture-keys', 'ipsec-node-esp-keys')).map(decodeEspKeys),
+    );
+    const found = keys.find((each) => each.spi === spi);
+    if (found === undefined) throw this.fault('does not show the key of an SA');
+    return { spi, key: found.key };
   }
 
   /** Ends it at once, as a crash would. */
@@ -176,40 +246,52 @@ function controlOf({ folder, name }: GatewayPlan): string {
 }
 
 function writeFiles(plan: GatewayPlan): string {
-  const { folder, name, suite, local, remote, pairs } = plan;
+  const { folder, name, address, identity, credentials, peer, networks } = plan;
   mkdirSync(join(folder, name, 'state'), { mode: 0o700, recursive: true });
-  const keyFile = (file: string, key: Uint8Array): { readonly file: string } => {
+  const fileOf = (file: string, text: string): string => {
     const path = join(folder, name, file);
-    writeFileSync(path, key, { mode: 0o600 });
-    return { file: path };
+    writeFileSync(path, text, { mode: 0o600 });
+    return path;
   };
   const config = {
     gateway: {
       name,
-      laboratory: true,
       control: controlOf(plan),
       state: join(folder, name, 'state'),
       unprotected: ['wan'],
       protected: ['lan'],
     },
+    peers: {
+      other: {
+        address: peer.address ?? 'any',
+        localAddress: address,
+        local: {
+          id: identity,
+          auth: 'certificate',
+          certificate: fileOf('certificate.pem', credentials.certificatePem),
+          key: { file: fileOf('key.pem', credentials.privateKeyPem) },
+        },
+        remote: {
+          id: peer.identity,
+          auth: 'certificate',
+          authorities: fileOf('authority.pem', peer.authorityPem),
+        },
+        proposals: [IKE_PROPOSAL],
+      },
+    },
     policies: [
-      ...pairs.map((pair) => ({
-        name: pair.policy,
-        local: pair.local,
-        remote: pair.remote,
+      ...networks.map(({ policy, local, remote, padToBytes }) => ({
+        name: policy,
+        local,
+        remote,
         action: 'protect',
-        ...(pair.padToBytes === null ? {} : { tfc: { padTo: pair.padToBytes } }),
+        peer: 'other',
+        proposals: [ESP_PROPOSAL],
+        ...(peer.address === null ? { start: 'none' } : {}),
+        ...(padToBytes === null ? {} : { tfc: { padTo: padToBytes } }),
       })),
       { name: 'everything-else', action: 'discard' },
     ],
-    associations: pairs.map(({ policy, inbound, outbound }) => ({
-      policy,
-      suite,
-      local,
-      remote,
-      inbound: { spi: inbound.spi, key: keyFile(`${policy}-in.key`, inbound.key) },
-      outbound: { spi: outbound.spi, key: keyFile(`${policy}-out.key`, outbound.key) },
-    })),
   };
   const path = join(folder, `${name}.yaml`);
   writeFileSync(path, JSON.stringify(config), { mode: 0o600 });

@@ -7,21 +7,17 @@
  *
  * The wire is a router of the kernel that forwards between its two links, and the attacker's.
  */
-import { randomBytes, randomInt } from 'node:crypto';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { systemClock } from '../clock.js';
 import { VERBS } from './agent-protocol.js';
-import type { PeerKey } from './authentic-peer.js';
-import { GatewayProcess, type ProtectedPair } from './gateway-process.js';
+import { Authority, type Credentials } from './certificates.js';
+import { type GatewayPlan, GatewayProcess, type ProtectedNetworks } from './gateway-process.js';
 import { Namespace } from './namespace.js';
 
 /** Of every link. */
 export const LINK_MTU_BYTES = 1500;
-export const SUITE = 'aes256gcm16';
-/** Cipher key and salt. */
-const KEY_LEN = 36;
 
 /** Who has which address. The second pair of networks is padded. */
 export const PLACES = {
@@ -34,8 +30,22 @@ export const PLACES = {
   attacker: '198.51.100.66',
 } as const;
 
+/** Who the gateways are, as their certificates say. */
+export const IDENTITIES = { a: 'gw-a.example', b: 'gw-b.example' } as const;
+
+/** The policies of gateway A, whose SAs are negotiated. */
+export const POLICIES = { plain: 'a-to-b', padded: 'a-to-b-padded' } as const;
+
 /** What inner packets of the padded networks are padded to. */
 export const PAD_TO_BYTES = 1400;
+
+interface Namespaces {
+  readonly hostA: Namespace;
+  readonly hostB: Namespace;
+  readonly wire: Namespace;
+  readonly sideA: Namespace;
+  readonly sideB: Namespace;
+}
 
 /** Everything that the scenes play with. */
 export class Laboratory {
@@ -43,26 +53,46 @@ export class Laboratory {
   private readonly pids: number[] = [];
   private readonly linksBefore = hostLinks();
 
+  private runningA: GatewayProcess;
+  /** The namespaces, the attacker's among them: he has the wire. */
+  readonly hostA: Namespace;
+  readonly hostB: Namespace;
+  readonly wire: Namespace;
+  readonly sideA: Namespace;
+  readonly sideB: Namespace;
+  readonly b: GatewayProcess;
+
   private constructor(
     readonly folder: string,
-    readonly hostA: Namespace,
-    readonly hostB: Namespace,
-    readonly wire: Namespace,
-    readonly sideA: Namespace,
-    readonly sideB: Namespace,
-    /** Keys and SPIs of host A's traffic to host B. */
-    readonly keyAToB: PeerKey,
-    /** Of host A's padded traffic to host B. */
-    readonly paddedSpi: number,
-    /** That no SA has. */
-    readonly unusedSpi: number,
-    readonly a: GatewayProcess,
-    readonly b: GatewayProcess,
+    namespaces: Namespaces,
+    private readonly planA: GatewayPlan,
+    planB: GatewayPlan,
     /** When the gateways were started. */
     readonly startedMs: number,
   ) {
+    ({
+      hostA: this.hostA,
+      hostB: this.hostB,
+      wire: this.wire,
+      sideA: this.sideA,
+      sideB: this.sideB,
+    } = namespaces);
+    this.runningA = GatewayProcess.start(planA, this.sideA.pid);
+    this.b = GatewayProcess.start(planB, this.sideB.pid);
     for (const each of this.namespaces) this.identities.push(each.identity);
-    this.pids.push(...this.namespaces.map(({ pid }) => pid), a.pid, b.pid);
+    this.pids.push(...this.namespaces.map(({ pid }) => pid), this.runningA.pid, this.b.pid);
+  }
+
+  /** What runs in the place of gateway A: itself, unless somebody took it. */
+  get a(): GatewayProcess {
+    return this.runningA;
+  }
+
+  /** Starts a gateway in the place of gateway A, which has ended: itself, or with other papers. */
+  startInPlaceOfA(credentials: Credentials = this.planA.credentials): GatewayProcess {
+    this.runningA = GatewayProcess.start({ ...this.planA, credentials }, this.sideA.pid);
+    this.pids.push(this.runningA.pid);
+    return this.runningA;
   }
 
   private get namespaces(): readonly Namespace[] {
@@ -79,33 +109,10 @@ export class Laboratory {
       for (const each of opened) if (each.status === 'rejected') throw each.reason;
       const [hostA, hostB, wire, sideA, sideB] = running;
       if (!hostA || !hostB || !wire || !sideA || !sideB) throw new Error('a namespace is missing');
-      await connect(hostA, hostB, wire, sideA, sideB);
-      const { plansA, plansB, keyAToB, paddedSpi, unusedSpi } = pairs();
-      const startedMs = systemClock.now();
-      const shared = { folder, suite: SUITE };
-      const { gatewayA, gatewayB } = PLACES;
-      const a = GatewayProcess.start(
-        { ...shared, name: 'gateway-a', local: gatewayA, remote: gatewayB, pairs: plansA },
-        sideA.pid,
-      );
-      const b = GatewayProcess.start(
-        { ...shared, name: 'gateway-b', local: gatewayB, remote: gatewayA, pairs: plansB },
-        sideB.pid,
-      );
-      return new Laboratory(
-        folder,
-        hostA,
-        hostB,
-        wire,
-        sideA,
-        sideB,
-        keyAToB,
-        paddedSpi,
-        unusedSpi,
-        a,
-        b,
-        startedMs,
-      );
+      const namespaces = { hostA, hostB, wire, sideA, sideB };
+      await connect(namespaces);
+      const { planA, planB } = plans(folder);
+      return new Laboratory(folder, namespaces, planA, planB, systemClock.now());
     } catch (error) {
       await Promise.all(running.map((each) => each.close()));
       rmSync(folder, { recursive: true, force: true });
@@ -170,13 +177,7 @@ function hostLinks(): readonly string[] {
 }
 
 /** Links, addresses, routes. */
-async function connect(
-  hostA: Namespace,
-  hostB: Namespace,
-  wire: Namespace,
-  sideA: Namespace,
-  sideB: Namespace,
-): Promise<void> {
+async function connect({ hostA, hostB, wire, sideA, sideB }: Namespaces): Promise<void> {
   const all = [hostA, hostB, wire, sideA, sideB];
   const settings: readonly (readonly [string, string])[] = [
     // Neighbour discovery would be noise among packets that are counted one by one.
@@ -226,44 +227,39 @@ async function connect(
   await Promise.all([wire, sideA, sideB].map((each) => each.ask(VERBS.setSysctl, forward)));
 }
 
-/** Random keys and SPIs for both policies, as each gateway sees them. */
-function pairs(): {
-  readonly plansA: readonly ProtectedPair[];
-  readonly plansB: readonly ProtectedPair[];
-  readonly keyAToB: PeerKey;
-  readonly paddedSpi: number;
-  readonly unusedSpi: number;
-} {
-  const spis = new Set<number>();
-  while (spis.size < 5) spis.add(randomInt(0x1000, 0xffff_ffff));
-  const [first, second, third, fourth, fifth] = [...spis].map((spi) => ({
-    spi,
-    key: randomBytes(KEY_LEN),
-  }));
-  if (!first || !second || !third || !fourth || !fifth) throw new Error('an SPI is missing');
-  const plain = {
-    policy: 'a-to-b',
-    local: '10.1.0.0/24',
-    remote: '10.2.0.0/24',
-    padToBytes: null,
-    outbound: first,
-    inbound: second,
+/** Both gateways as each is told: certificates of one authority, and the networks behind them. */
+function plans(folder: string): { readonly planA: GatewayPlan; readonly planB: GatewayPlan } {
+  const authority = new Authority('Demo CA');
+  const authorityPem = authority.certificatePem;
+  const networksA: readonly ProtectedNetworks[] = [
+    { policy: POLICIES.plain, local: '10.1.0.0/24', remote: '10.2.0.0/24', padToBytes: null },
+    {
+      policy: POLICIES.padded,
+      local: '10.1.1.0/24',
+      remote: '10.2.1.0/24',
+      padToBytes: PAD_TO_BYTES,
+    },
+  ];
+  const planA: GatewayPlan = {
+    folder,
+    name: 'gateway-a',
+    address: PLACES.gatewayA,
+    identity: IDENTITIES.a,
+    credentials: authority.issue(IDENTITIES.a),
+    peer: { identity: IDENTITIES.b, address: PLACES.gatewayB, authorityPem },
+    networks: networksA,
+    // A peer that means harm knows its own keys.
+    showsKeys: true,
   };
-  const padded = {
-    policy: 'a-to-b-padded',
-    local: '10.1.1.0/24',
-    remote: '10.2.1.0/24',
-    padToBytes: PAD_TO_BYTES,
-    outbound: third,
-    inbound: fourth,
+  const planB: GatewayPlan = {
+    folder,
+    name: 'gateway-b',
+    address: PLACES.gatewayB,
+    identity: IDENTITIES.b,
+    credentials: authority.issue(IDENTITIES.b),
+    peer: { identity: IDENTITIES.a, address: null, authorityPem },
+    networks: networksA.map((each) => ({ ...each, local: each.remote, remote: each.local })),
+    showsKeys: false,
   };
-  const plansA = [plain, padded];
-  const plansB = plansA.map((pair) => ({
-    ...pair,
-    local: pair.remote,
-    remote: pair.local,
-    outbound: pair.inbound,
-    inbound: pair.outbound,
-  }));
-  return { plansA, plansB, keyAToB: first, paddedSpi: third.spi, unusedSpi: fifth.spi };
+  return { planA, planB };
 }

@@ -10,8 +10,11 @@ export const SUBJECTS = [
   'spoofing',
   'malformed',
   'replay',
-  'plaintext',
   'traffic analysis',
+  'plaintext',
+  'impostor',
+  'flood',
+  'restart',
   'left behind',
 ] as const;
 /** One of them. */

@@ -2,6 +2,7 @@
 import { systemClock } from '../clock.js';
 import { ResourceError } from '../errors.js';
 import { VERBS } from './agent-protocol.js';
+import type { PeerKey } from './authentic-peer.js';
 import { ESP_PORT, type EspPacket, frameOf, udpPacket } from './frame.js';
 import type { Counts } from './gateway-process.js';
 import { type Laboratory, LINK_MTU_BYTES, PLACES } from './laboratory.js';
@@ -16,15 +17,33 @@ const COUNT_MS_MAX = 3000;
 const QUIET_MS = 60;
 const POLL_MS = 10;
 
-/** What the scenes are given. */
-export interface Stage {
+/** What there is before the gateways have negotiated anything. */
+export interface Hosts {
   readonly lab: Laboratory;
   /** Where host B listens for datagrams. */
   readonly sinkPort: number;
+}
+
+/** The SAs that the gateways have negotiated, as far as the attacker gets to know them. */
+export interface LinkSas {
+  /** Of host A's traffic to host B: what gateway A knows, should it mean harm. */
+  readonly keyAToB: PeerKey;
+  /** Of host A's padded traffic to host B. */
+  readonly paddedSpi: number;
+  /** That no SA of gateway B has. */
+  readonly unusedSpi: number;
+  /** The request with which gateway A began, as it was on the wire. */
+  readonly ikeRequest: Uint8Array;
+}
+
+/** What the scenes are given. */
+export interface Stage extends Hosts, LinkSas {
   /** Where host B serves downloads. */
   httpPort?: number;
   /** The next number of the peer that has the key and means harm. */
   peerNumber?: bigint;
+  /** Packets of host A that were delivered. */
+  delivered?: readonly Uint8Array[];
 }
 
 /** Waits until something is so, and says whether it came to be. */
@@ -41,13 +60,13 @@ export async function until(
 }
 
 /** Datagrams that have reached an application on host B. */
-export async function delivered({ lab }: Stage): Promise<number> {
+export async function delivered({ lab }: Hosts): Promise<number> {
   return (await lab.hostB.ask(VERBS.countSink, {})).datagramCount;
 }
 
 /** Host A sends datagrams to host B's application. */
 export async function sendFromHostA(
-  { lab, sinkPort }: Stage,
+  { lab, sinkPort }: Hosts,
   payloadLengths: readonly number[],
   [source, destination]: readonly [string, string] = [PLACES.hostA, PLACES.hostB],
 ): Promise<void> {
@@ -62,12 +81,12 @@ export function datagrams(count: number): readonly number[] {
 
 /** Captures on one link of the wire what host A sends to host B; the SA's packets are returned. */
 export async function captureAToB(
-  { lab }: Stage,
+  { lab, keyAToB }: Stage,
   link: 'a' | 'b',
   count: number,
   send: () => Promise<void>,
 ): Promise<readonly EspPacket[]> {
-  const keep = { spi: lab.keyAToB.spi, count };
+  const keep = { spi: keyAToB.spi, count };
   const options = { link, mtuBytes: LINK_MTU_BYTES, marker: null, keep };
   await lab.wire.ask(VERBS.startCapture, options);
   await send();

@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { systemClock } from '../clock.js';
 import { VERBS } from './agent-protocol.js';
-import { LINK_MTU_BYTES, PLACES, SUITE } from './laboratory.js';
+import { LINK_MTU_BYTES, PLACES } from './laboratory.js';
 import { type DemoLine, grouped } from './line.js';
 import { datagrams, delivered, sendFromHostA, type Stage, until } from './scene.js';
 
@@ -14,22 +14,6 @@ const SERVE_MS_MAX = 30_000;
 /** Known plaintext, so often that each full segment holds one whole. */
 const MARKER_EVERY_BYTES = 1024;
 const MARKER = `ipsec-node demo plaintext ${randomBytes(8).toString('hex')}`;
-
-/** Waits for both gateways and for the first packet through them. */
-export async function* link(stage: Stage): AsyncGenerator<DemoLine> {
-  const { a, b, startedMs } = stage.lab;
-  await Promise.all([a.ready(), b.ready()]);
-  const elapsedMs = Math.round(systemClock.now() - startedMs);
-  await sendFromHostA(stage, datagrams(1));
-  const isThrough = await until(async () => (await delivered(stage)) === 1);
-  yield {
-    subject: 'link',
-    ok: isThrough && a.mtuBytes === b.mtuBytes,
-    did: `both gateways ready in ${elapsedMs} ms`,
-    found: isThrough ? `${SUITE}, ESP in UDP, MTU ${a.mtuBytes}` : 'the first packet was lost',
-    facts: { elapsedMs, suite: SUITE, encapsulation: 'udp', mtuBytes: a.mtuBytes, isThrough },
-  };
-}
 
 /** A download, timed, and compared with what was sent. */
 export async function* transfer(stage: Stage): AsyncGenerator<DemoLine> {
@@ -82,7 +66,8 @@ export async function* eavesdropping(stage: Stage): AsyncGenerator<DemoLine> {
     wire.ask(VERBS.stopCapture, {}),
     sideB.ask(VERBS.stopCapture, {}),
   ]);
-  const others = onWire.otherCount === 0 ? 'all ESP' : `${onWire.otherCount} others`;
+  const ike = onWire.ikeCount === 0 ? 'all ESP' : `ESP and ${onWire.ikeCount} IKE`;
+  const others = onWire.otherCount === 0 ? ike : `${onWire.otherCount} others`;
   yield {
     subject: 'eavesdropping',
     ok:
@@ -97,6 +82,7 @@ export async function* eavesdropping(stage: Stage): AsyncGenerator<DemoLine> {
         frames: onWire.frameCount,
         bytes: onWire.byteCount,
         esp: onWire.espCount,
+        ike: onWire.ikeCount,
         arp: onWire.arpCount,
         other: onWire.otherCount,
         withPlaintext: onWire.markedCount,
@@ -151,7 +137,7 @@ async function sizesOnWire(
   const { lab } = stage;
   const lengths = LENGTHS.flatMap((length) => Array.from({ length: EACH }, () => length));
   const before = await delivered(stage);
-  const spi = path[0] === PLACES.hostA ? lab.keyAToB.spi : lab.paddedSpi;
+  const spi = path[0] === PLACES.hostA ? stage.keyAToB.spi : stage.paddedSpi;
   const options = { link: 'a', mtuBytes: LINK_MTU_BYTES, marker: null };
   await lab.wire.ask(VERBS.startCapture, { ...options, keep: { spi, count: lengths.length } });
   await sendFromHostA(stage, lengths, path);
@@ -164,7 +150,7 @@ async function sizesOnWire(
 
 const WAIT_FOR_LEAK_MS = 200;
 
-/** Gateway A dies, and host A goes on sending. The last scene: there is no link after it. */
+/** Gateway A dies, and host A goes on sending. There is no link after it. */
 export async function* plaintextOutbound(stage: Stage): AsyncGenerator<DemoLine> {
   const { a, wire } = stage.lab;
   const count = datagrams(64);
