@@ -74,6 +74,8 @@ export interface SimulationOptions {
 interface Due {
   readonly at: number;
   readonly order: number;
+  /** Which datagram it is, and to whom; null: no datagram. */
+  readonly label: string | null;
   readonly run: () => void;
 }
 
@@ -102,6 +104,8 @@ export class Simulation {
   /** Entries over which both sides send a packet at every step; see {@link watchTraffic}. */
   private watched: string[] = [];
   private readonly due: Due[] = [];
+  /** Inputs that made something happen, in order: two runs with the same are the same run. */
+  private history = '';
   /** Work that is done by promises, and is waited for before time goes on. */
   private slow: Promise<void>[] = [];
   private order = 0;
@@ -190,11 +194,11 @@ export class Simulation {
     if (fate.length === 0) return;
     const arriving = this.translate === undefined ? datagram : this.translate(datagram, from);
     if (arriving === null) return;
-    for (const delay of fate) this.inject(other(from), arriving, delay);
+    for (const delay of fate) this.inject(other(from), arriving, delay, `${from}${index}`);
   }
 
   /** A datagram that arrives at a side after `delay`, as if the other had sent it. */
-  inject(to: Side, datagram: IkeDatagram, delay = 1): void {
+  inject(to: Side, datagram: IkeDatagram, delay = 1, label: string | null = null): void {
     const arriving = {
       local: datagram.remote,
       localPort: datagram.remotePort,
@@ -202,18 +206,35 @@ export class Simulation {
       remotePort: datagram.localPort,
       payload: Uint8Array.from(datagram.payload),
     };
-    this.schedule(delay, () =>
-      this.perform(to, this.endpoints[to].handleDatagram(arriving, this.now)),
-    );
+    const arrive = (): void => {
+      const actions = this.endpoints[to].handleDatagram(arriving, this.now);
+      if (actions.length > 0) this.history += ` ${label}`;
+      this.perform(to, actions);
+    };
+    this.schedule(delay, arrive, label);
   }
 
   /** Has something done after `delay`. */
-  schedule(delay: number, run: () => void): void {
+  schedule(delay: number, run: () => void, label: string | null = null): void {
     this.order += 1;
-    const due = { at: this.now + delay, order: this.order, run };
+    const due = { at: this.now + delay, order: this.order, label, run };
     const before = this.due.findIndex(({ at }) => at > due.at);
     if (before < 0) this.due.push(due);
     else this.due.splice(before, 0, due);
+  }
+
+  /**
+   * What happened and what is on its way, in order, but for the moments: where two runs have the same
+   * mark, what follows is the same too.
+   */
+  get mark(): string {
+    return `${this.history} | ${this.due.map(({ label }) => label ?? '').join(' ')}`;
+  }
+
+  /** Forgets what happened, for another run from where this one came to rest. */
+  forget(): void {
+    this.history = '';
+    for (const list of [this.sent, this.events, this.lost, this.updates]) list.length = 0;
   }
 
   /** Whether a datagram or an effect is on its way. */
@@ -239,7 +260,9 @@ export class Simulation {
       for (const side of SIDES) {
         const due = this.endpoints[side].nextTimeout();
         if (due !== null && due <= this.now) {
-          this.perform(side, this.endpoints[side].handleTimeout(this.now));
+          const actions = this.endpoints[side].handleTimeout(this.now);
+          if (actions.length > 0) this.history += ` t${side}`;
+          this.perform(side, actions);
         }
       }
     }
@@ -334,6 +357,12 @@ export class Simulation {
     const { id } = this.establishedSa(side);
     this.perform(side, this.endpoints[side].rekeyIkeSa(id, command, this.now));
     return command;
+  }
+
+  /** Has a side ask whether the other lives. */
+  probe(side: Side): void {
+    const { id } = this.establishedSa(side);
+    this.perform(side, this.endpoints[side].probe(id, this.now));
   }
 
   terminateChild(side: Side, index = 0): number {

@@ -76,6 +76,8 @@ export class ChildSa {
   rekeyAt: Milliseconds | null = null;
   /** Another child, of a rekey at the same moment, is kept in its place (RFC 7296 2.8.1). */
   isRedundant = false;
+  /** The peer deleted it while our rekey of it is not answered: the answer says what becomes of it. */
+  isDeletedByPeer = false;
   /** The child that this one takes the place of. */
   predecessor: ChildSa | null = null;
   private readonly timers = new Map<string, TimerHandle>();
@@ -201,15 +203,20 @@ export class ChildSa {
     this.timers.clear();
     this.rekeyAt = null;
     const isMissed = !replaced && !this.isRedundant && this.state !== 'rekeyed';
-    if (isMissed && wasInstalled) {
-      ike.event({
-        ...ike.subject(this),
-        kind: 'child-down',
-        inbound: this.inboundSpi,
-        end,
-        reason,
-      });
-    }
+    if (isMissed && wasInstalled) this.tellDown(end, reason);
+  }
+
+  /** Tells that the child is gone, and nothing is in its place. */
+  tellDown(end: IkeSaEnd, reason: string): void {
+    const { ike, inboundSpi } = this;
+    ike.event({ ...ike.subject(this), kind: 'child-down', inbound: inboundSpi, end, reason });
+  }
+
+  /** The child that is in its place after one rekey or more; itself where there is none. */
+  get latest(): ChildSa {
+    const made = [this.ownRekey, this.peerRekey].map((rekey) => rekey?.successor ?? null);
+    const next = made.find((successor) => successor !== null && !successor.isRedundant) ?? null;
+    return next === null ? this : next.latest;
   }
 
   /**

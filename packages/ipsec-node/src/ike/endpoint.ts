@@ -98,13 +98,21 @@ export class IkeEndpoint {
     });
   }
 
+  /** Asks a peer whether it lives, where something outside says that it may not. */
+  probe(id: number, now: Milliseconds): readonly IkeAction[] {
+    return this.host.run(now, () => {
+      const sa = this.host.byNumber(id);
+      if (sa?.phase === 'established') this.host.life.probe(sa);
+    });
+  }
+
   /** Deletes one child, by its number. */
   terminateChild(id: number, command: number | null, now: Milliseconds): readonly IkeAction[] {
     return this.host.run(now, () => {
       const child = this.host.childByNumber(id);
       const done = this.host.doneOf(command);
       if (child === null) done('there is no such child');
-      else this.host.life.deleteChild(child, false, done);
+      else this.host.life.terminateChild(child, done);
     });
   }
 

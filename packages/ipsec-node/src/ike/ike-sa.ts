@@ -217,19 +217,27 @@ export class IkeSa {
     this.children = old.children;
     for (const child of this.children) child.ike = this;
     old.children = [];
-    old.phase = 'rekeyed';
     this.predecessor = null;
     for (const name of ['rekey', 'expire', 'liveness', 'keepalive']) old.cancelTimer(name);
     old.rekeyAt = null;
-    // The peer deletes it where we do not; longer than it tries is not waited for.
-    old.setTimer('expire', old.host.limits.forgottenMs, () =>
-      old.close('ours', 'the peer never deleted it'),
-    );
+    old.stepAside();
     old.moveTurnsTo(this);
     this.phase = 'established';
     this.establishedAt = this.host.now;
     this.event({ ...this.subject(), kind: 'peer-rekeyed' });
     this.host.ikeRekeyed(this);
+  }
+
+  /**
+   * Another is used in its place: it waits to be deleted, by us or by the peer, and not longer than
+   * anybody tries.
+   */
+  stepAside(): void {
+    this.phase = 'rekeyed';
+    this.predecessor = null;
+    this.setTimer('expire', this.host.limits.forgottenMs, () =>
+      this.close('ours', 'nobody deleted it after its rekey'),
+    );
   }
 
   /** What the two found out about each other holds for the successor too. */

@@ -115,8 +115,21 @@ export class Life {
     child.ike.enqueue(
       `delete child ${child.id}`,
       function* exchange() {
-        if (!child.ike.children.includes(child)) return;
+        // It may be gone by now, or have been replaced and deleted.
+        if (!child.ike.children.includes(child) || child.state === 'rekeyed') return;
         yield* deleteChild(child, replaced);
+      },
+      done,
+    );
+  }
+
+  /** Deletes a child by command, or what has taken its place by the time that this has its turn. */
+  terminateChild(child: ChildSa, done: Done): void {
+    child.ike.enqueue(
+      `delete child ${child.id}`,
+      function* exchange() {
+        const { latest } = child;
+        if (latest.ike.children.includes(latest)) yield* deleteChild(latest, false);
       },
       done,
     );
@@ -199,6 +212,11 @@ export class Life {
       const heard = uses.some(({ idleMs }) => idleMs !== null && idleMs < wait);
       if (!heard) yield* probe();
     });
+  }
+
+  /** Asks whether the peer lives, at once. */
+  probe(sa: IkeSa): void {
+    if (!sa.hasTurn('liveness')) sa.enqueue('liveness', probe);
   }
 
   // RFC 3948 section 4: what keeps a NAT's mapping is traffic of who is behind it.

@@ -33,8 +33,8 @@ export const IKE_LIMITS = {
   retransmitMs: 1_000,
   retransmitBase: 1.8,
   retransmitMax: 10,
-  /** The same for the Delete of an IKE SA: after about 40 seconds it is gone here in any case. */
-  deleteTriesMax: 5,
+  /** The same for the Delete of an IKE SA: after about two minutes it is gone here in any case. */
+  deleteTriesMax: 7,
   /** An IKE SA that was rekeyed waits this long for its Delete, and one that lost a collision. */
   forgottenMs: 300_000,
   /** INVALID_IKE_SPI answers a second: for one source, and over all (RFC 7296 section 2.21.4). */

@@ -142,6 +142,7 @@ export function* createChild(
     if (replaces !== null && replaces.ownRekey?.successor === null) {
       replaces.ownRekey = null;
       if (replaces.state === 'rekeying') replaces.state = 'installed';
+      if (replaces.isDeletedByPeer) replaces.tellDown('peer', 'the peer deleted it');
     }
     throw error;
   } finally {

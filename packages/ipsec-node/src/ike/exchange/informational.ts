@@ -125,7 +125,8 @@ function* leave(child: ChildSa, ended: ChildSa[]): Exchange<void> {
     return;
   }
   if (child.isRedundant || child.ownRekey !== null) {
-    // Redundant after two rekeys at once; or ours is on its way and will find the old one gone.
+    // Redundant after two rekeys at once; or ours is on its way and may find the old one gone.
+    child.isDeletedByPeer = !child.isRedundant;
     child.retire();
     return;
   }

@@ -202,16 +202,10 @@ function settle(sa: IkeSa, successor: IkeSa): IkeSa {
   }
   if (ownIsLowest(own.nonces, theirs.nonces)) {
     theirs.successor.takeOver(sa);
-    successor.phase = 'rekeyed';
-    successor.predecessor = null;
+    successor.stepAside();
     return successor;
   }
-  const redundant = theirs.successor;
-  redundant.phase = 'rekeyed';
-  redundant.predecessor = null;
-  redundant.setTimer('expire', sa.host.limits.forgottenMs, () =>
-    redundant.close('ours', 'the peer never deleted it'),
-  );
+  theirs.successor.stepAside();
   successor.takeOver(sa);
   return sa;
 }

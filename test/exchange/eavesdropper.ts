@@ -1,0 +1,145 @@
+/**
+ * One who sees every datagram and can open and make each: the toy key exchange hides nothing. Tests
+ * read the arrows of an exchange by it, and change what a peer says.
+ */
+import type { IkeDatagram } from '../../packages/ipsec-node/src/ike/action.js';
+import { ikeSpiOf } from '../../packages/ipsec-node/src/ike/bytes.js';
+import {
+  deriveIkeKeys,
+  deriveRekeyedIkeKeys,
+  type IkeKeys,
+  type IkeSuite,
+  ikeSuiteOf,
+} from '../../packages/ipsec-node/src/ike/crypto/key-schedule.js';
+import { findPayload } from '../../packages/ipsec-node/src/ike/exchange/find.js';
+import { formatNotify } from '../../packages/ipsec-node/src/ike/notify.js';
+import { parseDatagram, parsePayloads } from '../../packages/ipsec-node/src/ike/payload/codec.js';
+import {
+  EXCHANGE_NUMBERS,
+  type IkeHeader,
+  type Payload,
+} from '../../packages/ipsec-node/src/ike/payload/payload.js';
+import { openBody, sealMessage } from '../../packages/ipsec-node/src/ike/sealing.js';
+import { toySecret } from './toy-key-exchange.js';
+
+/** A message with what is inside its Encrypted payload. */
+export interface OpenMessage {
+  readonly header: IkeHeader;
+  readonly payloads: readonly Payload[];
+}
+
+interface Keyed {
+  readonly suite: IkeSuite;
+  readonly keys: IkeKeys;
+}
+
+const SHORT: Partial<Record<Payload['type'], string>> = {
+  sa: 'SA',
+  ke: 'KE',
+  nonce: 'N',
+  'id-initiator': 'IDi',
+  'id-responder': 'IDr',
+  authentication: 'AUTH',
+  'ts-initiator': 'TSi',
+  'ts-responder': 'TSr',
+  delete: 'D',
+};
+
+export class Eavesdropper {
+  private readonly keyed = new Map<string, Keyed>();
+  /** Requests that made or may make keys, by who asked and its message ID. */
+  private readonly asked = new Map<string, OpenMessage>();
+  private ivs = 0n;
+
+  /** Opens a datagram, and learns the keys that come of it; null: it is not for us to read. */
+  observe(datagram: IkeDatagram): OpenMessage | null {
+    const message = this.open(datagram.payload);
+    if (message !== null) this.learn(message);
+    return message;
+  }
+
+  /** Opens a datagram. */
+  open(payload: Uint8Array): OpenMessage | null {
+    const parsed = parseDatagram(payload);
+    if (!parsed.ok) return null;
+    const { header, payloads, encrypted } = parsed.value;
+    if (encrypted === null) return { header, payloads };
+    const keyed = this.keyed.get(nameOf(header));
+    if (keyed === undefined || encrypted.fragment !== null) return null;
+    const { suite, keys } = keyed;
+    const plaintext = openBody(suite.cipher, keys, header.isInitiator, parsed.value);
+    if (plaintext === null) return null;
+    const inside = parsePayloads(encrypted.firstPayload, plaintext);
+    return inside.ok ? { header, payloads: inside.value } : null;
+  }
+
+  /** The bytes of a message, sealed by the keys of whoever its header says is the sender. */
+  seal(header: IkeHeader, payloads: readonly Payload[]): Uint8Array {
+    const keyed = this.keyed.get(nameOf(header));
+    const isClear = header.exchange === EXCHANGE_NUMBERS.IKE_SA_INIT || keyed === undefined;
+    const [bytes] = sealMessage(header, payloads, {
+      cipher: isClear ? null : keyed.suite.cipher,
+      keys: isClear ? null : keyed.keys,
+      fromInitiator: header.isInitiator,
+      nextIv: (cipher) => {
+        this.ivs += 1n;
+        const iv = new Uint8Array(cipher.ivLen);
+        // Far from the counter of who sends by these keys.
+        new DataView(iv.buffer).setBigUint64(0, 2n ** 63n + this.ivs);
+        return iv;
+      },
+      fragmentBytes: null,
+    });
+    if (bytes === undefined) throw new Error('a message without bytes');
+    return bytes;
+  }
+
+  private learn({ header, payloads }: OpenMessage): void {
+    const of = `${nameOf({ ...header, spiResponder: 0n })} ${header.isInitiator !== header.isResponse}`;
+    const key = `${of} ${header.exchange} ${header.messageId}`;
+    if (!header.isResponse) {
+      this.asked.set(key, { header, payloads });
+      return;
+    }
+    const request = this.asked.get(key);
+    const sa = findPayload(payloads, 'sa');
+    const [keI, keR] = [request?.payloads ?? [], payloads].map((list) => findPayload(list, 'ke'));
+    const [ni, nr] = [request?.payloads ?? [], payloads].map((list) => findPayload(list, 'nonce'));
+    const [answer] = sa?.proposals ?? [];
+    if (request === undefined || answer === undefined || !keI || !keR || !ni || !nr) return;
+    const suite = ikeSuiteOf({ protocol: 'ike', transforms: answer.transforms });
+    if (answer.protocolId !== 1 || suite === null) return;
+    const secret = toySecret(keI.data, keR.data);
+    const nonces = { ni: ni.data, nr: nr.data };
+    if (header.exchange === EXCHANGE_NUMBERS.IKE_SA_INIT) {
+      const { spiInitiator, spiResponder } = header;
+      const keys = deriveIkeKeys(suite, { ...nonces, spiInitiator, spiResponder, secret });
+      this.keyed.set(nameOf(header), { suite, keys });
+      return;
+    }
+    const old = this.keyed.get(nameOf(header));
+    const [offered] = findPayload(request.payloads, 'sa')?.proposals ?? [];
+    const spiInitiator = offered === undefined ? null : ikeSpiOf(offered.spi);
+    const spiResponder = ikeSpiOf(answer.spi);
+    if (old === undefined || spiInitiator === null || spiResponder === null) return;
+    const input = { ...nonces, spiInitiator, spiResponder, secrets: [secret] };
+    const keys = deriveRekeyedIkeKeys(old.suite.prf, old.keys.skD, suite, input);
+    this.keyed.set(nameOf({ spiInitiator, spiResponder }), { suite, keys });
+  }
+}
+
+function nameOf(header: Pick<IkeHeader, 'spiInitiator' | 'spiResponder'>): string {
+  return `${header.spiInitiator} ${header.spiResponder}`;
+}
+
+/** A message in the notation of the RFC: what kind of exchange, and the payloads that decide. */
+export function arrow({ header, payloads }: OpenMessage): string {
+  const names = Object.entries(EXCHANGE_NUMBERS);
+  const exchange = names.find(([, number]) => number === header.exchange)?.[0] ?? 'unknown';
+  const parts = payloads.map((payload) => {
+    if (payload.type === 'notify') return `N(${formatNotify(payload.notify)})`;
+    if (payload.type === 'delete') return payload.protocolId === 1 ? 'D(IKE)' : 'D';
+    return SHORT[payload.type] ?? payload.type;
+  });
+  return `${exchange} {${parts.join(', ')}}`;
+}
