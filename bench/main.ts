@@ -71,7 +71,7 @@ async function bench(root: string, options: BenchOptions, signal: AbortSignal): 
   const gateway = options.parts.includes('gateway')
     ? await runGateways(root, options, signal)
     : null;
-  const ike = options.parts.includes('ike') ? await benchIke(options.quick, progress) : null;
+  const ike = options.parts.includes('ike') ? await benchIke(options, progress) : null;
   const evaluation = gateway === null ? null : evaluate(gateway);
   if (packet !== null) {
     print(`\n${packetReport(packet)}`);
@@ -80,11 +80,15 @@ async function bench(root: string, options: BenchOptions, signal: AbortSignal): 
     print(`\n${gatewayReport(gateway, evaluation)}`);
   }
   if (ike !== null) print(`\n${ikeReport(ike)}`);
-  // A required ratio that was not measured is not met.
-  const met =
+  // What is required and was not measured is not met.
+  const gatewayMet =
     evaluation?.targets.every(
       ({ required, requiredMet }) => required === null || requiredMet === true,
     ) ?? false;
+  const met =
+    (gatewayMet || !options.parts.includes('gateway')) &&
+    (ike === null ? !options.parts.includes('ike') : ike.targetsMet) &&
+    (options.parts.includes('gateway') || options.parts.includes('ike'));
   if (options.writeResults) {
     const everything = packet?.leftOut === null && gateway !== null && gateway.leftOut.length === 0;
     const result: Result = {

@@ -35,14 +35,14 @@ export const usage = `npm run bench -- [options]
   --rounds N               rounds of the gateway bench (5)
   --seconds S              seconds of one measurement (3)
   --only LIST              contenders: none, ours (= ours-udp, ours-esp), libipsec, wireguard-go,
-                           tailscale-wireguard-go
+                           tailscale-wireguard-go; with --part ike: ours, charon
   --scenario LIST          forwarded,local (both)
   --streams LIST           TCP streams (1,4)
   --offload LIST           UDP segmentation offload on the wire: on,off (both)
   --no-small               leaves the 64-byte UDP packets out
   --congestion NAME        TCP congestion control (the host's)
   --quiet-wait S           waits up to S seconds before each scenario while the machine is busy (0)
-  --assert                 exit 1 where a required ratio is missed or was not measured
+  --assert                 exit 1 where what is required is missed or was not measured
   --no-results             writes no file into bench/results
 `;
 

@@ -1,7 +1,7 @@
 // npm run bench: set-up, then the bench. Options after `--` go to the bench (`--help` lists them);
 // `--no-setup` skips the set-up.
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, rmSync, symlinkSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
@@ -34,6 +34,13 @@ step(
   ...['--allowImportingTsExtensions', 'false', '--rewriteRelativeImportExtensions'],
   ...['--outDir', compiled, '--rootDir', root],
 );
+
+// The initiators of the IKE bench run from the product's sources as compiled above, with what those
+// import from npm.
+const dependencies = join(root, 'packages/ipsec-node/node_modules');
+const linked = join(compiled, 'packages/ipsec-node/node_modules');
+rmSync(linked, { force: true });
+if (existsSync(dependencies)) symlinkSync(dependencies, linked);
 
 // Without root the bench runs as root of a user namespace of its own, where that is allowed.
 const marker = 'IPSEC_NODE_BENCH_NAMESPACE';

@@ -10,18 +10,26 @@ export interface IkeResponder {
 }
 
 export interface ResponderOptions {
+  /** Its own address is that of scene.ts, on `wan0`; the protected network is on `lan0`. */
   readonly namespace: Namespace;
-  /** Its own address. Any peer with the pre-shared key and a name under `.example` is answered. */
-  readonly address: string;
-  readonly psk: string;
-  readonly proposal: string;
-  /** The only processor that it may use. */
+  /** The only processor that it and its threads may use. */
   readonly cpu: number;
+}
+
+/** How late an event loop ran what was due, in milliseconds. */
+export interface LoopDelay {
+  readonly p50: number;
+  readonly p99: number;
+  readonly max: number;
 }
 
 export interface RunningResponder {
   readonly pid: number;
-  /** IKE SAs that it holds. */
-  count(): Promise<number>;
+  /** What was not as it comes from the box, for the result. */
+  readonly settings: string;
+  /** Since it was asked last; null: it has no event loop. */
+  loopDelay(): Promise<LoopDelay | null>;
+  /** Why it is not running any more; null: it runs. */
+  fault(): string | null;
   stop(): Promise<void>;
 }

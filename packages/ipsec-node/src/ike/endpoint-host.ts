@@ -36,6 +36,7 @@ import type { IkeEndpointOptions, PeerPath } from './endpoint.js';
 import { InitResponder } from './init-responder.js';
 import { pathOf } from './path.js';
 import { Initiator } from './initiator.js';
+import { SaIndex } from './sa-index.js';
 
 /** A responder's IKE SA before the peer has proved who it is. */
 export interface HalfOpen {
@@ -89,6 +90,10 @@ export class EndpointHost implements IkeHost {
   readonly initiated = new Map<string, IkeSa>();
   private readonly spis = new Set<number>();
   private readonly children = new Map<number, ChildSa>();
+  private readonly numberedChildren = new Map<number, ChildSa>();
+  /** IKE SAs by the name of their PAD entry, and by that and who the peer proved to be. */
+  private readonly byPeer = new SaIndex<IkeSa>();
+  private readonly byIdentity = new SaIndex<IkeSa>();
   private readonly movedAt = new WeakMap<IkeSa, Milliseconds>();
 
   constructor(options: IkeEndpointOptions) {
@@ -191,8 +196,7 @@ export class EndpointHost implements IkeHost {
   }
 
   childByNumber(id: number): ChildSa | null {
-    for (const child of this.children.values()) if (child.id === id) return child;
-    return null;
+    return this.numberedChildren.get(id) ?? null;
   }
 
   childBySpi(spi: number): ChildSa | null {
@@ -200,8 +204,14 @@ export class EndpointHost implements IkeHost {
   }
 
   indexChild(spi: number, child: ChildSa | null): void {
-    if (child === null) this.children.delete(spi);
-    else this.children.set(spi, child);
+    const before = this.children.get(spi);
+    if (before !== undefined) this.numberedChildren.delete(before.id);
+    if (child === null) {
+      this.children.delete(spi);
+    } else {
+      this.children.set(spi, child);
+      this.numberedChildren.set(child.id, child);
+    }
   }
 
   allocateSpi(): number {
@@ -229,11 +239,27 @@ export class EndpointHost implements IkeHost {
   adopt(sa: IkeSa): void {
     this.bySpi.set(sa.localSpi, sa);
     this.numbered.set(sa.id, sa);
+    this.indexPeer(sa);
+  }
+
+  /** IKE SAs of a PAD entry that we began, or whose peer has proved to be that one. */
+  ofPeer(name: string): readonly IkeSa[] {
+    return this.byPeer.of(name);
+  }
+
+  // As initiator the entry is known at once, as responder once the peer has proved who it is.
+  private indexPeer(sa: IkeSa): void {
+    if (sa.peer === null) return;
+    this.byPeer.put(sa, sa.peer.name);
+    const identity = identityKey(sa);
+    if (identity !== null) this.byIdentity.put(sa, identity);
   }
 
   release(sa: IkeSa, _end: IkeSaEnd): void {
     this.bySpi.delete(sa.localSpi);
     this.numbered.delete(sa.id);
+    this.byPeer.remove(sa);
+    this.byIdentity.remove(sa);
     this.endHalfOpen(sa);
     if (sa.initKey !== null) this.initiated.delete(sa.initKey);
   }
@@ -382,6 +408,7 @@ export class EndpointHost implements IkeHost {
     this.endHalfOpen(sa);
     sa.phase = 'established';
     sa.establishedAt = this.now;
+    this.indexPeer(sa);
     sa.event({ ...sa.subject(), kind: 'peer-up' });
     this.revealKeys(sa);
     this.settleUniqueness(sa, outcome.initialContact);
@@ -393,17 +420,12 @@ export class EndpointHost implements IkeHost {
   // is replaced, as its entry says. It is the responder's to say so: two that end each other's would
   // end both.
   private settleUniqueness(sa: IkeSa, initialContact: boolean): void {
-    const { peer, remoteIdentity } = sa;
-    if (peer === null || remoteIdentity === null) return;
-    const name = formatIdentity(remoteIdentity);
-    const others = this.all().filter(
-      (other) =>
-        other !== sa &&
-        other.phase === 'established' &&
-        other.peer?.name === peer.name &&
-        other.remoteIdentity !== null &&
-        formatIdentity(other.remoteIdentity) === name,
-    );
+    const { peer } = sa;
+    const identity = identityKey(sa);
+    if (peer === null || identity === null) return;
+    const others = this.byIdentity
+      .of(identity)
+      .filter((other) => other !== sa && other.phase === 'established');
     for (const other of others) {
       if (initialContact && !isCrossing(sa, other)) {
         other.close('ours', 'the peer has started anew');
@@ -433,6 +455,7 @@ export class EndpointHost implements IkeHost {
   }
 
   ikeRekeyed(successor: IkeSa): void {
+    this.indexPeer(successor);
     this.revealKeys(successor);
     this.life.watchIkeSa(successor);
   }
@@ -527,6 +550,12 @@ export class EndpointHost implements IkeHost {
 
 function* refuse(reason: string, notify: number): Exchange<Reply> {
   throw new ExchangeRefused(reason, notify);
+}
+
+/** PAD entry and identity in one; null before the peer has proved who it is. */
+function identityKey({ peer, remoteIdentity }: IkeSa): string | null {
+  if (peer === null || remoteIdentity === null) return null;
+  return `${peer.name} ${formatIdentity(remoteIdentity)}`;
 }
 
 /** Whether two IKE SAs of one peer were begun from both sides at about the same time. */

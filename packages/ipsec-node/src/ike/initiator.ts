@@ -22,9 +22,7 @@ export class Initiator {
       return;
     }
     const requests = terms === null ? [] : childRequests(terms, command.packet);
-    const established = this.host
-      .all()
-      .filter((sa) => sa.peer === peer || sa.peer?.name === peer.name);
+    const established = this.host.ofPeer(peer.name);
     const sa =
       established.find(({ phase }) => phase === 'established') ??
       established.find(({ phase, isInitiator }) => phase === 'connecting' && isInitiator);
@@ -65,10 +63,8 @@ export class Initiator {
     const [first = null, ...rest] = requests;
     let childRefused: string | null = null;
     const initialContact = !this.host
-      .all()
-      .some(
-        (other) => other !== sa && other.peer?.name === peer.name && other.phase === 'established',
-      );
+      .ofPeer(peer.name)
+      .some((other) => other !== sa && other.phase === 'established');
     sa.enqueue(
       'connect',
       () =>

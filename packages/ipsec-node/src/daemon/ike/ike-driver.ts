@@ -70,6 +70,8 @@ export class IkeDriver {
   private readonly life: PeerLife;
   private currentPad: Pad;
   private timer: Timer | null = null;
+  /** What {@link timer} waits for. */
+  private timerAt: Milliseconds | null = null;
   private namesTimer: Timer | null = null;
   private commands = 0;
   private readonly pending = new Map<number, (refused: string | null) => void>();
@@ -208,12 +210,17 @@ export class IkeDriver {
   }
 
   private arm(): void {
+    const next = this.endpoint.nextTimeout();
+    // Most inputs leave what is due next as it is.
+    if (next === this.timerAt) return;
     this.timer?.cancel();
     this.timer = null;
-    const next = this.endpoint.nextTimeout();
+    this.timerAt = next;
     if (next === null) return;
     const wait = Math.max(0, next - this.parts.clock.now());
     this.timer = this.parts.clock.schedule(wait, () => {
+      this.timer = null;
+      this.timerAt = null;
       this.perform(this.endpoint.handleTimeout(this.parts.clock.now()));
     });
   }
