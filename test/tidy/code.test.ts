@@ -16,8 +16,8 @@ import {
 
 /** Non-test lines; the guide is 400 to 600, this is where it stops. */
 const FILE_LINES_MAX = 800;
-/** Lines of code of the binding; the guide is 1,000. */
-const ADDON_LINES_MAX = 1_600;
+/** Lines of code of the binding: verbs, library mode, host, and what IKE has of Rust libraries. */
+const ADDON_LINES_MAX = 1_800;
 const ARCHITECTURE_LINES_MAX = 250;
 
 /** System calls, the binding's macros, vector instructions; and an allocator that counts, in a test. */
