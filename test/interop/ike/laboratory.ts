@@ -9,7 +9,7 @@ import { credentialsOf, PPK } from './credentials.ts';
 import { IpsecNodePeer } from './ipsec-node-peer.ts';
 
 /** Who A is: `strongswan` shows the laboratory to be right and no more, `ours` is the product. */
-const A_IS: string = process.env['IKE_INTEROP'] ?? 'strongswan';
+const A_IS: string = process.env['IKE_INTEROP'] ?? 'ours';
 export const OURS_IS_READY: boolean = A_IS === 'ours';
 /** A laboratory that is only proving itself needs one case of each kind. */
 export const EVERY_CASE: boolean = OURS_IS_READY || process.env['IKE_INTEROP'] !== undefined;
@@ -83,7 +83,14 @@ export class Laboratory implements AsyncDisposable {
       localAddress: outer === 6 ? own.gatewayAddress6 : own.gatewayAddress4,
       remoteAddress: initiator === side ? reached : '%any',
       local: { id: mistaken.id ?? ids[side], ...held.party },
-      remote: { id: ids[side === 'a' ? 'b' : 'a'], ...theirs.party },
+      remote: {
+        id: ids[side === 'a' ? 'b' : 'a'],
+        auth: theirs.party.auth,
+        // The product signs with PSS whatever its peer does.
+        ...(OURS_IS_READY || theirs.party.signature === undefined
+          ? {}
+          : { signature: theirs.party.signature }),
+      },
       credentials: held.credentials,
       proposals: [mistaken.ike ?? ikeCase.ike],
       children: [
