@@ -18,7 +18,7 @@ import { type InitTranscript, respondIntermediate } from './exchange/ike-sa-init
 import { moveChildren, respondInformational, updateAddresses } from './exchange/informational.js';
 import { rekeysIkeSa, respondRekeyIkeSa } from './exchange/rekey-ike-sa.js';
 import { ExchangeRefused, type Exchange, type Reply } from './exchange/step.js';
-import { IkeSa } from './ike-sa.js';
+import type { IkeSa } from './ike-sa.js';
 import type { IkeHost, IkeSaEnd } from './ike-host.js';
 import { exchangeName, notifyPayload } from './names.js';
 import { Life } from './life.js';
@@ -360,7 +360,7 @@ export class EndpointHost implements IkeHost {
     const half = this.halfOpen.get(sa);
     // Before the peer has proved who it is there are these two exchanges, and nothing else.
     if (sa.phase === 'connecting') {
-      if (half?.transcript == null) return null;
+      if (half === undefined || half.transcript === null) return null;
       const [method, ...rest] = half.methods;
       if (name === 'IKE_INTERMEDIATE' && method !== undefined) {
         half.methods = rest;

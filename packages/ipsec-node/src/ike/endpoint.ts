@@ -14,8 +14,8 @@ import type { Pad } from '../pad/pad.js';
 import { formatProposal } from '../sad/proposal.js';
 import type { PacketFields } from '../spd/packet.js';
 import type { EffectResult, IkeAction, IkeDatagram, IkeSaSnapshot } from './action.js';
-import { IkeSa } from './ike-sa.js';
-import { type IkeLimits } from './limits.js';
+import type { IkeSa } from './ike-sa.js';
+import type { IkeLimits } from './limits.js';
 import { EndpointHost, type EndpointUsage } from './endpoint-host.js';
 
 export interface IkeEndpointOptions {

@@ -70,13 +70,13 @@ export class Life {
       return;
     }
     let failure: unknown = null;
-    const life = this;
+    const settle = (successor: ChildSa): void => this.settleRekey(child, successor);
     function* exchange(): Exchange<void> {
       // It may have been rekeyed by the peer, or deleted, while this waited for its turn.
       if (child.state !== 'installed' || child.peerRekey !== null) return;
       try {
         const successor = yield* createChild(child.ike, rekeyRequest(child), child);
-        life.settleRekey(child, successor);
+        settle(successor);
       } catch (error) {
         failure = error;
         throw error;
@@ -152,12 +152,12 @@ export class Life {
       return;
     }
     let failure: unknown = null;
-    const life = this;
+    const endReplaced = (gone: IkeSa): void => this.endIkeSa(gone, 'replaced by a rekey', 'ours');
     function* exchange(): Exchange<void> {
       if (sa.phase !== 'established' || sa.peerRekey !== null) return;
       try {
         const gone = yield* rekeyIkeSa(sa);
-        life.endIkeSa(gone, 'replaced by a rekey', 'ours');
+        endReplaced(gone);
       } catch (error) {
         failure = error;
         throw error;

@@ -34,8 +34,10 @@ export function mayBeAt(
 }
 
 function isWithin(address: string, from: string, to: string): boolean {
-  const [at, first, last] = [address, from, to].map(tryParseIpAddress);
-  if (at == null || first == null || last == null) return false;
+  const at = tryParseIpAddress(address);
+  const first = tryParseIpAddress(from);
+  const last = tryParseIpAddress(to);
+  if (at === null || first === null || last === null) return false;
   return at.family === first.family && at.value >= first.value && at.value <= last.value;
 }
 

@@ -80,8 +80,11 @@ type KeyInput = Parameters<typeof createPrivateKey>[0] & object;
 /** Null where the bytes are not in this form. */
 function importKey(input: KeyInput, passphrase: Uint8Array | null): PrivateKeyReading | null {
   try {
-    const secret = passphrase === null ? {} : { passphrase: Buffer.from(passphrase) };
-    return judged(createPrivateKey({ ...input, ...secret }), []);
+    const key =
+      passphrase === null
+        ? createPrivateKey(input)
+        : createPrivateKey(Object.assign({}, input, { passphrase: Buffer.from(passphrase) }));
+    return judged(key, []);
   } catch (error) {
     const code = codeOf(error);
     if (code === 'ERR_MISSING_PASSPHRASE') return refused('is encrypted: it needs a passphrase');
@@ -154,7 +157,7 @@ async function openSafe(archive: pkijs.PFX, password: ArrayBuffer): Promise<Priv
   const certificates: Uint8Array[] = [];
   for (const bag of bagsOf(parsed)) {
     if (bag.bagId === BAGS.certificate && bag.bagValue instanceof pkijs.CertBag) {
-      const { parsedValue } = bag.bagValue;
+      const parsedValue: unknown = bag.bagValue.parsedValue;
       if (parsedValue instanceof pkijs.Certificate) {
         certificates.push(new Uint8Array(parsedValue.toSchema().toBER()));
       }

@@ -51,7 +51,7 @@ describe('PRFs', () => {
     (file) => {
       const { vectors } = readVectors(file);
       const variable = vectors.filter((vector) => vector.has('prf'));
-      expect(variable.map((vector) => vector.hex('key').length).toSorted()).toContain(18);
+      expect(variable.map((vector) => vector.hex('key').length)).toContain(18);
       for (const vector of variable) {
         const output = named(vector.text('alg')).compute(vector.hex('key'), vector.hex('data'));
         expect(hex(output), vector.text('id')).toBe(vector.text('prf'));

@@ -156,7 +156,8 @@ async function sourcesOf(
       'The gateway names no outer interface: name one with --interface.',
     );
   }
-  const { openPacketSocket } = await nativeModule();
+  const native = await nativeModule();
+  const openPacketSocket = (link: string) => native.openPacketSocket(link);
   const ports = [status.ikePort, status.port];
   return [
     insideSource(status.interface, openPacketSocket),

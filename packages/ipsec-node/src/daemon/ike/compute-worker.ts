@@ -5,7 +5,14 @@ import { packResult, type WorkerReply, type WorkerRequest } from './compute-wire
 
 const port = parentPort;
 if (port === null) throw new Error('This file runs in a worker alone.');
-const settings: ComputeSettings = workerData;
+const given: unknown = workerData;
+const settings: ComputeSettings = {
+  allowPrivateTargets:
+    typeof given === 'object' &&
+    given !== null &&
+    'allowPrivateTargets' in given &&
+    given.allowPrivateTargets === true,
+};
 
 port.on('message', ({ id, task }: WorkerRequest) => {
   void compute(task, settings).then((result) => {

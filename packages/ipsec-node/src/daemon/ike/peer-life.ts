@@ -60,7 +60,7 @@ export class PeerLife {
         known?.timer?.cancel();
         this.watched.set(terms.name, watched);
         // An attempt that was waiting for its time goes on with the new terms.
-        if (known?.timer != null) this.retry(watched);
+        if (known !== undefined && known.timer !== null) this.retry(watched);
         else if (known === undefined && terms.start === 'start') void this.attempt(watched, null);
       }
     }

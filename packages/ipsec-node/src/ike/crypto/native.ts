@@ -11,11 +11,16 @@ type Addon = typeof native;
 
 let loaded: Addon | null = null;
 
+function isAddon(module: unknown): module is Addon {
+  return typeof module === 'object' && module !== null && 'validatePath' in module;
+}
+
 /** @throws ResourceError where there is no addon for this platform. */
 function addon(): Addon {
   if (loaded !== null) return loaded;
   try {
-    const module: Addon = createRequire(import.meta.url)('../../../native/index.js');
+    const module: unknown = createRequire(import.meta.url)('../../../native/index.js');
+    if (!isAddon(module)) throw new Error('It is another version than this package.');
     loaded = module;
     return module;
   } catch (cause) {

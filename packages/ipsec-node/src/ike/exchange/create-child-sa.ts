@@ -168,9 +168,9 @@ export function rekeyRequest(child: ChildSa): ChildRequest {
  */
 export function redundantAfterRekey(old: ChildSa): ChildSa | null {
   const own = old.ownRekey;
-  if (own?.successor == null) return null;
+  if (own === null || own.successor === null) return null;
   const theirs = old.peerRekey;
-  if (theirs?.successor == null) return old;
+  if (theirs === null || theirs.successor === null) return old;
   if (ownIsLowest(own.nonces, theirs.nonces)) {
     own.successor.isRedundant = true;
     return own.successor;
