@@ -18,7 +18,7 @@ async function timed<T>(what: string, work: Promise<T>): Promise<T> {
 }
 
 // Only where a missing check makes the demo fail does its passing say anything.
-describeWith(['namespaces'], 'the demo', () => {
+describeWith(['namespaces'], 'the demo, with the datapath changed,', () => {
   let unchanged = '';
   beforeAll(async () => {
     unchanged = await timed('first build', buildAddon([]));
@@ -44,7 +44,9 @@ describeWith(['namespaces'], 'the demo', () => {
     },
     MUTATION_MS_MAX,
   );
+});
 
+describeWith(['namespaces'], 'the demo, with the control plane changed,', () => {
   it.each(PROGRAM_MUTATIONS)(
     'fails without $name',
     async ({ name, edits, fails }) => {
