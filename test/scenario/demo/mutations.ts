@@ -59,12 +59,12 @@ export const MUTATIONS: readonly Mutation[] = [
         file: 'crates/ipsec-datapath/src/esp/decapsulate.rs',
         text: `let plaintext_len = sa
         .suite
-        .open(iv, aad.as_slice(), sealed)
+        .open(sequence, packet)
         .map_err(|_| DropReason::Integrity)?;`,
-        becomes: `let unverified_len = sealed.len() - ICV_LEN;
+        becomes: `let unverified_len = packet.len() - front_len - sa.sizes.icv_len;
     let plaintext_len = sa
         .suite
-        .open(iv, aad.as_slice(), sealed)
+        .open(sequence, packet)
         .unwrap_or(unverified_len);`,
       },
     ],
