@@ -13,12 +13,14 @@ if (isMainThread && file !== undefined) {
   delay.enable();
   process.on('SIGUSR2', () => {
     const milliseconds = (nanoseconds: number): number => nanoseconds / 1e6;
-    const { heapUsed, external } = process.memoryUsage();
+    const { heapUsed, heapTotal, external, arrayBuffers } = process.memoryUsage();
     const seen = {
       p50: milliseconds(delay.percentile(50)),
       p99: milliseconds(delay.percentile(99)),
       max: milliseconds(delay.max),
       heapUsed,
+      heapTotal,
+      arrayBuffers,
       external,
     };
     writeFileSync(`${file}.new`, JSON.stringify(seen));
