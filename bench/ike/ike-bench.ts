@@ -49,6 +49,7 @@ const QUICK: Amounts = {
 export interface HandshakeRound {
   readonly handshakes: number;
   readonly failed: number;
+  readonly reason: string | null;
   readonly seconds: number;
   /** Of the responder's process, user and system. */
   readonly cpuSeconds: number;
@@ -73,6 +74,8 @@ export interface ResponderResult {
   readonly rekey: {
     readonly peers: number;
     readonly failed: number;
+    /** The first reason why one failed. */
+    readonly reason: string | null;
     readonly seconds: number;
     readonly cpuSeconds: number;
     /** Null where the responder has no event loop. */
@@ -148,6 +151,7 @@ async function handshakes({ ground }: Contest, amounts: Amounts): Promise<Handsh
   return {
     handshakes: outcome.done,
     failed: outcome.failed,
+    reason: outcome.reason,
     seconds: outcome.seconds,
     cpuSeconds: ground.cpuSeconds() - before,
     initiatorCpuSeconds: outcome.cpuSeconds,
@@ -188,6 +192,7 @@ async function life(
     rekey: {
       peers: rekeyed.done,
       failed: rekeyed.failed,
+      reason: rekeyed.reason,
       seconds: rekeyed.seconds,
       cpuSeconds,
       loop,
@@ -284,5 +289,9 @@ export function ikeReport({ results, ratio, amounts }: IkeResult): string {
       ],
     )}`,
   ];
+  for (const { responder, rounds, rekey } of results) {
+    const reason = rounds.find((round) => round.reason !== null)?.reason ?? rekey.reason;
+    if (reason !== null) parts.push(`${responder}: the first failure: ${reason}`);
+  }
   return parts.join('\n\n');
 }
