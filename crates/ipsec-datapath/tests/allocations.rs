@@ -134,8 +134,8 @@ impl Fixture {
         else {
             panic!("protected");
         };
-        let view = Arc::clone(self.outbound.view());
-        let sa = &view.sas()[index as usize];
+        let (sa, _) = self.outbound.view().sa(index).expect("the SA");
+        let sa = &*Arc::clone(sa);
         let done = segment(
             &mut self.arena,
             &mut self.slots,
