@@ -51,7 +51,7 @@ import type { PacketSocket } from './daemon/capture/capture.js';
 import type { HostAccess } from './daemon/host/guard.js';
 import type { Finding } from './daemon/host/doctor.js';
 import type { Dataplane, DataplaneOptions } from './dataplane/dataplane.js';
-import { ResourceError, UsageError } from './errors.js';
+import { InternalError, ResourceError, UsageError } from './errors.js';
 import { type Logger, silentLogger } from './log.js';
 
 /** What a gateway may be given besides its configuration. */
@@ -146,6 +146,7 @@ export class Gateway extends EventEmitter<GatewayEvents> {
     if (keptKeys !== null) {
       log.warn('The keys of SAs can be asked for over the control socket, for captures.');
     }
+    if (native !== undefined && dataplaneOptions.ike) await requireSoundAlgorithms();
     const driver = dataplaneOptions.ike
       ? new IkeDriver({
           pad: compilePad(config),
@@ -323,6 +324,23 @@ async function configOf(source: string | GatewayConfigInput): Promise<GatewayCon
  */
 function usesIke(config: GatewayConfig): boolean {
   return config.peers.length > 0 || config.associations.length === 0;
+}
+
+/**
+ * Runs every algorithm that can be negotiated against a known answer: one that the libraries of this
+ * host get wrong must not be found out by a peer.
+ *
+ * @throws InternalError IPSEC_ERR_INTERNAL
+ */
+async function requireSoundAlgorithms(): Promise<void> {
+  const { selfTest } = await import('./ike/crypto/self-test.js');
+  const failed = await selfTest();
+  if (failed.length === 0) return;
+  throw new InternalError(
+    'IPSEC_ERR_INTERNAL',
+    `The gateway does not start: ${failed.join(', ')} failed the known-answer test of this host.`,
+    { fields: { failed: failed.join(', ') } },
+  );
 }
 
 /** Threads for the slow work of IKE: one processor is left to packets and to JavaScript. */
