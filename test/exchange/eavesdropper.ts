@@ -13,7 +13,12 @@ import {
 } from '../../packages/ipsec-node/src/ike/crypto/key-schedule.js';
 import { findPayload } from '../../packages/ipsec-node/src/ike/exchange/find.js';
 import { formatNotify } from '../../packages/ipsec-node/src/ike/notify.js';
-import { parseDatagram, parsePayloads } from '../../packages/ipsec-node/src/ike/payload/codec.js';
+import { padSk } from '../../packages/ipsec-node/src/ike/crypto/sk-cipher.js';
+import {
+  encodeEncryptedHead,
+  parseDatagram,
+  parsePayloads,
+} from '../../packages/ipsec-node/src/ike/payload/codec.js';
 import {
   EXCHANGE_NUMBERS,
   type IkeHeader,
@@ -26,6 +31,14 @@ import { toySecret } from './toy-key-exchange.js';
 export interface OpenMessage {
   readonly header: IkeHeader;
   readonly payloads: readonly Payload[];
+}
+
+/** One payload as bytes, its generic header apart. */
+export interface Frame {
+  readonly number: number;
+  /** The critical bit and seven reserved ones. */
+  readonly flags: number;
+  readonly body: Uint8Array;
 }
 
 interface Keyed {
@@ -94,6 +107,51 @@ export class Eavesdropper {
     return bytes;
   }
 
+  /** The payloads of a datagram as bytes, to be changed in ways that no codec writes. */
+  frames(payload: Uint8Array): { readonly header: IkeHeader; readonly frames: Frame[] } | null {
+    const parsed = parseDatagram(payload);
+    if (!parsed.ok) return null;
+    const { header, encrypted } = parsed.value;
+    if (encrypted === null) return { header, frames: cut(payload[16] ?? 0, payload.subarray(28)) };
+    const keyed = this.keyed.get(nameOf(header));
+    if (keyed === undefined) return null;
+    const { suite, keys } = keyed;
+    const plaintext = openBody(suite.cipher, keys, header.isInitiator, parsed.value);
+    return plaintext === null ? null : { header, frames: cut(encrypted.firstPayload, plaintext) };
+  }
+
+  /** The datagram of such payloads; in clear where the IKE SA of the header has no keys. */
+  sealFrames(header: IkeHeader, frames: readonly Frame[]): Uint8Array {
+    const first = frames[0]?.number ?? 0;
+    const bytes = Buffer.concat(
+      frames.map(({ flags, body }, at) => {
+        const head = Buffer.from([frames[at + 1]?.number ?? 0, flags, 0, 0]);
+        head.writeUInt16BE((4 + body.length) & 0xffff, 2);
+        return Buffer.concat([head, body]);
+      }),
+    );
+    const keyed = this.keyed.get(nameOf(header));
+    if (header.exchange === EXCHANGE_NUMBERS.IKE_SA_INIT || keyed === undefined) {
+      const clear = Buffer.concat([Buffer.from(this.seal(header, [])).subarray(0, 28), bytes]);
+      clear.writeUInt8(first, 16);
+      clear.writeUInt32BE(clear.length, 24);
+      return clear;
+    }
+    const { cipher } = keyed.suite;
+    const { keys } = keyed;
+    const padded = padSk(bytes, cipher.blockLen);
+    const bodyLen = cipher.ivLen + padded.length + cipher.icvLen;
+    const head = encodeEncryptedHead(header, first, bodyLen, null);
+    this.ivs += 1n;
+    const iv = new Uint8Array(cipher.ivLen);
+    new DataView(iv.buffer).setBigUint64(0, 2n ** 63n + this.ivs);
+    const { skEi, skAi, skEr, skAr } = keys;
+    const own = header.isInitiator
+      ? { encryption: skEi, integrity: skAi }
+      : { encryption: skEr, integrity: skAr };
+    return Buffer.concat([head, cipher.seal(own, iv, head, padded)]);
+  }
+
   private learn({ header, payloads }: OpenMessage): void {
     const of = `${nameOf({ ...header, spiResponder: 0n })} ${header.isInitiator !== header.isResponse}`;
     const key = `${of} ${header.exchange} ${header.messageId}`;
@@ -126,6 +184,18 @@ export class Eavesdropper {
     const keys = deriveRekeyedIkeKeys(old.suite.prf, old.keys.skD, suite, input);
     this.keyed.set(nameOf({ spiInitiator, spiResponder }), { suite, keys });
   }
+}
+
+function cut(firstPayload: number, bytes: Uint8Array): Frame[] {
+  const frames: Frame[] = [];
+  let number = firstPayload;
+  for (let at = 0; number !== 0 && at + 4 <= bytes.length; ) {
+    const length = ((bytes[at + 2] ?? 0) << 8) | (bytes[at + 3] ?? 0);
+    frames.push({ number, flags: bytes[at + 1] ?? 0, body: bytes.slice(at + 4, at + length) });
+    number = bytes[at] ?? 0;
+    at += length;
+  }
+  return frames;
 }
 
 function nameOf(header: Pick<IkeHeader, 'spiInitiator' | 'spiResponder'>): string {

@@ -42,6 +42,8 @@ export interface InitTranscript {
 }
 
 const NONCE_LEN = 32;
+/** Answers that ask for a cookie that was sent already. */
+const ECHO_MAX = 32;
 const NO_SPI = new Uint8Array(0);
 
 /** The initiator's side. Ends with the keys of the IKE SA in place. */
@@ -52,6 +54,10 @@ export function* initiateInit(sa: IkeSa, peer: PadEntry): Exchange<InitTranscrip
   let pair = yield* compute({ kind: 'generate', method });
   let cookie: Uint8Array | null = null;
   let retries = 0;
+  let echoes = 0;
+  // RFC 7296 section 2.6: with the cookie all else is as it was, the random hash of a forced
+  // encapsulation too: the answer to either is taken, and AUTH covers what was sent.
+  const nat = natPayloads(sa, peer.encapsulation === 'forced');
   for (;;) {
     const payloads: Payload[] = [
       // RFC 7296 section 2.6: the cookie comes first, and the rest of the message is the same.
@@ -59,7 +65,7 @@ export function* initiateInit(sa: IkeSa, peer: PadEntry): Exchange<InitTranscrip
       { type: 'sa', proposals: toWireProposals(peer.proposals, NO_SPI) },
       { type: 'ke', method, data: pair.publicValue },
       { type: 'nonce', data: ni },
-      ...natPayloads(sa, peer.encapsulation === 'forced'),
+      ...nat,
       ...abilityPayloads(peer.fragmentation, usesIntermediate(peer), peer.ppk !== null),
     ];
     const response = yield* request('IKE_SA_INIT', payloads);
@@ -68,8 +74,12 @@ export function* initiateInit(sa: IkeSa, peer: PadEntry): Exchange<InitTranscrip
     const asked = findNotify(answer, NOTIFY.COOKIE);
     const wanted = findNotify(answer, NOTIFY.INVALID_KE_PAYLOAD);
     if ((asked !== null || wanted !== null) && findPayload(answer, 'sa') === null) {
-      retries += 1;
-      if (retries > host.limits.initRetryMax * 2) {
+      // RFC 7296 section 2.6: the network may have doubled what asked for the cookie that is used.
+      const isEcho =
+        wanted === null && cookie !== null && isSameBytes(cookie, asked?.data ?? cookie);
+      if (isEcho) echoes += 1;
+      else retries += 1;
+      if (echoes > ECHO_MAX || retries > host.limits.initRetryMax * 2) {
         throw new ExchangeRefused('the peer asks for another first message again and again', null, {
           fatal: true,
         });
