@@ -73,4 +73,5 @@ export type ComputeResult =
     }
   | { readonly kind: 'ocsp'; readonly responses: readonly Uint8Array[] }
   | { readonly kind: 'fetch'; readonly certificate: Uint8Array }
-  | { readonly kind: 'refused'; readonly reason: string };
+  /** `isBusy`: nothing is wrong with what was asked, there is too much of it just now. */
+  | { readonly kind: 'refused'; readonly reason: string; readonly isBusy?: boolean };

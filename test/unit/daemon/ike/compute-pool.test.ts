@@ -189,7 +189,7 @@ describe('the compute pool', () => {
     const privateValue = new Uint8Array(32).fill(7);
     const peerValue = new Uint8Array(256);
     const past = await threads.run({ kind: 'agree', method: 14, privateValue, peerValue });
-    expect(past).toEqual({ kind: 'refused', reason: 'Too much work is waiting.' });
+    expect(past).toEqual({ kind: 'refused', reason: 'Too much work is waiting.', isBusy: true });
     expect(privateValue.every((octet) => octet === 0)).toBe(true);
     expect(threads.counters()).toEqual({ done: 0, full: 1, died: 0 });
     await threads.close();
@@ -201,10 +201,18 @@ describe('the compute pool', () => {
     const running = threads.run(SILENT);
     await threads.close();
     await threads.close();
-    expect(await running).toEqual({ kind: 'refused', reason: 'The gateway is closing.' });
+    expect(await running).toEqual({
+      kind: 'refused',
+      reason: 'The gateway is closing.',
+      isBusy: true,
+    });
     const privateValue = new Uint8Array(32).fill(7);
     const task: ComputeTask = { kind: 'agree', method: 14, privateValue, peerValue: privateValue };
-    expect(await threads.run(task)).toEqual({ kind: 'refused', reason: 'The gateway is closing.' });
+    expect(await threads.run(task)).toEqual({
+      kind: 'refused',
+      reason: 'The gateway is closing.',
+      isBusy: true,
+    });
     expect(privateValue.every((octet) => octet === 0)).toBe(true);
     expect(threads.counters().died).toBe(0);
   });

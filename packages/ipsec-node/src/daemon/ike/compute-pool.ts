@@ -191,8 +191,9 @@ export class ComputePool {
 const FULL = 'Too much work is waiting.';
 const CLOSED = 'The gateway is closing.';
 
+/** None of what this pool refuses is the fault of what was asked. */
 function refused(reason: string): ComputeResult {
-  return { kind: 'refused', reason };
+  return { kind: 'refused', reason, isBusy: true };
 }
 
 function refuseAll(member: Member, reason: string): void {

@@ -151,6 +151,11 @@ export function* createChild(
   }
 }
 
+/** What a peer is told whose key exchange was not computed: its value is bad, or we are busy. */
+export function refusalNotify(refused: { readonly isBusy?: boolean }): number {
+  return refused.isBusy === true ? NOTIFY.TEMPORARY_FAILURE : NOTIFY.INVALID_SYNTAX;
+}
+
 /** What is asked for when a child is rekeyed: the same again (RFC 7296 section 2.9.2). */
 export function rekeyRequest(child: ChildSa): ChildRequest {
   const { terms, agreement } = child;
@@ -226,7 +231,7 @@ export function* respondCreateChild(sa: IkeSa, payloads: readonly Payload[]): Ex
         peerValue: ke.data,
       });
       if (answered.kind === 'refused') {
-        throw new ExchangeRefused(answered.reason, NOTIFY.INVALID_SYNTAX);
+        throw new ExchangeRefused(answered.reason, refusalNotify(answered));
       }
       secrets.push(answered.secret);
       answer.push({ type: 'ke', method, data: answered.publicValue });
@@ -380,7 +385,7 @@ export function expectFollowups(
       });
       if (answered.kind === 'refused') {
         drop();
-        throw new ExchangeRefused(answered.reason, NOTIFY.INVALID_SYNTAX);
+        throw new ExchangeRefused(answered.reason, refusalNotify(answered));
       }
       secrets.push(answered.secret);
       const answer = { type: 'ke', method, data: answered.publicValue } as const;

@@ -160,7 +160,7 @@ export function* respondInit(
     // RFC 6989 section 2.5: an invalid public value is not answered with a key of ours.
     throw new ExchangeRefused(
       `the peer's key exchange: ${answered.reason}`,
-      NOTIFY.INVALID_SYNTAX,
+      answered.isBusy === true ? null : NOTIFY.INVALID_SYNTAX,
       {
         fatal: true,
       },

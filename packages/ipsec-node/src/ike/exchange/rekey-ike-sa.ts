@@ -19,7 +19,13 @@ import { IkeSa } from '../ike-sa.js';
 import { formatNotify, NOTIFY } from '../notify.js';
 import type { Payload } from '../payload/payload.js';
 import { checkAnswer, chooseProposal, toWireAnswer, toWireProposals } from '../proposal.js';
-import { expectFollowups, followUp, ownIsLowest, TemporaryFailure } from './create-child-sa.js';
+import {
+  expectFollowups,
+  followUp,
+  ownIsLowest,
+  TemporaryFailure,
+  refusalNotify,
+} from './create-child-sa.js';
 import { tellRefused } from './child-negotiation.js';
 import { findError, findNotify, findPayload, numberOf, twoBytes } from './find.js';
 import { additionalMethods } from './ike-sa-init.js';
@@ -148,7 +154,7 @@ export function* respondRekeyIkeSa(sa: IkeSa, payloads: readonly Payload[]): Exc
   }
   const answered = yield* tryCompute<'respond'>({ kind: 'respond', method, peerValue: ke.data });
   if (answered.kind === 'refused') {
-    throw new ExchangeRefused(answered.reason, NOTIFY.INVALID_SYNTAX);
+    throw new ExchangeRefused(answered.reason, refusalNotify(answered));
   }
   const nr = host.random(NONCE_LEN);
   const ownSpi = host.allocateIkeSpi();
