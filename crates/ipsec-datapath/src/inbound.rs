@@ -9,6 +9,7 @@ use crate::limits::RUN_PACKETS_MAX;
 use crate::replay_window::{Authenticated, Refused};
 use crate::sad::InboundSa;
 use crate::selector::Direction;
+use crate::transport::{self, Mode, Outer};
 use crate::tunnel_header::decapsulate_ecn;
 use crate::verdict::DropReason;
 use ahash::AHashMap;
@@ -82,12 +83,13 @@ impl Default for InboundScratch {
     }
 }
 
-/// Processes a run of ESP packets, SPI through ICV each, of one SA. `outer_ecn` is the ECN field
-/// they came with; `verdicts` is as long as the run. A delivered slot becomes the inner packet.
+/// Processes a run of ESP packets, SPI through ICV each, of one SA. `outer` is what
+/// they came in; `verdicts` is as long as the run. A delivered slot becomes the inner packet. In transport
+/// mode each cell has room for an IP header in front of its packet.
 pub fn open_run(
     sa: &mut InboundSa,
     run: &mut Run<'_>,
-    outer_ecn: u8,
+    outer: &Outer,
     verdicts: &mut [InboundVerdict],
     (scratch, counters, now_ms): (&mut InboundScratch, &Counters, u64),
 ) -> InboundNotice {
@@ -138,7 +140,7 @@ pub fn open_run(
         let index = *index as usize;
         verdicts[index] = match committed
             .map_err(DropReason::from)
-            .and_then(|()| accept(sa, run, index, opened, outer_ecn, counters))
+            .and_then(|()| accept(sa, run, index, opened, (outer, counters)))
         {
             Ok(inner_len) => {
                 packets += 1;
@@ -183,10 +185,13 @@ fn accept(
     run: &mut Run<'_>,
     index: usize,
     opened: &Opened,
-    outer_ecn: u8,
-    counters: &Counters,
+    (outer, counters): (&Outer, &Counters),
 ) -> Result<usize, DropReason> {
     let (payload_len, next_header) = opened.payload?;
+    if sa.mode == Mode::Transport {
+        return accept_payload(sa, run, index, (payload_len as usize, next_header), outer);
+    }
+    let outer_ecn = outer.traffic_class & 3;
     match next_header {
         ProtocolNumber::IPV4 | ProtocolNumber::IPV6 => {}
         ProtocolNumber::NONE => return Err(DropReason::Dummy),
@@ -216,6 +221,32 @@ fn accept(
     // RFC 4303 section 2.7: TFC padding ends where the inner packet says that it ends.
     run.narrow(index, 0, inner_len);
     Ok(inner_len)
+}
+
+/// The same in transport mode: the IP header is that of the outer packet, whose Traffic Class is the
+/// packet's own.
+fn accept_payload(
+    sa: &InboundSa,
+    run: &mut Run<'_>,
+    index: usize,
+    (payload_len, next_header): (usize, ProtocolNumber),
+    outer: &Outer,
+) -> Result<usize, DropReason> {
+    if next_header == ProtocolNumber::NONE {
+        return Err(DropReason::Dummy);
+    }
+    let header_len = transport::header_len(outer, next_header).ok_or(DropReason::Mode)?;
+    run.narrow(index, sa.sizes.front_len, payload_len);
+    let packet = run
+        .grow(index, header_len, 0)
+        .map_err(|_| DropReason::MalformedInner)?;
+    transport::write_header(packet, outer, next_header).ok_or(DropReason::MalformedInner)?;
+    let packet = IpPacket::parse(packet).map_err(|_| DropReason::MalformedInner)?;
+    // RFC 4301 section 5.2 step 4, with the addresses that the packet came with.
+    if !sa.selector.matches(Direction::Inbound, &packet.flow_key()) {
+        return Err(DropReason::SelectorMismatch);
+    }
+    Ok(packet.bytes().len())
 }
 
 fn set_ecn(packet: &mut [u8], is_v6: bool, ecn: u8) {

@@ -10,6 +10,8 @@
 //! 6. padding, TFC padding, sealing: [`esp::encapsulate`],
 //! 7. in library mode the outer header: [`tunnel_header`].
 //!
+//! In transport mode the IP header stays outside: [`transport`].
+//!
 //! **Inbound** (RFC 4301 section 5.2, RFC 4303 section 3.4), by run:
 //! 1. ESP, IKE or keepalive: [`udp_encapsulation`],
 //! 2. the SA by SPI: [`sad`],
@@ -33,6 +35,7 @@ pub mod segment;
 pub mod selector;
 pub mod spd;
 pub mod suite;
+pub mod transport;
 pub mod tunnel_header;
 pub mod udp_encapsulation;
 pub mod verdict;

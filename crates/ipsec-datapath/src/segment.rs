@@ -5,18 +5,23 @@
 //! behind cell. Sealed cells of one size are then one UDP GSO send as they lie. Where the guess was
 //! wrong the payloads are moved once.
 
+use crate::esp::Content;
 use crate::limits::{LEAD_LEN, RUN_PACKETS_MAX};
 use crate::sad::OutboundSa;
 use crate::suite::Sizes;
+use crate::transport::{self, Mode};
 use crate::verdict::DropReason;
 use ipsec_wire::checksum::{Sum, pseudo_header};
-use ipsec_wire::{ProtocolNumber, Slot, ipv4, ipv6, tcp};
+use ipsec_wire::{IpPacket, ProtocolNumber, Slot, ipv4, ipv6, tcp};
 
 /// Where the slots of a read are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
     /// Bytes of SPI, Sequence Number and IV in front of each packet.
     pub front_len: usize,
+    /// Bytes of the IP header, which in transport mode stays outside; 0 in tunnel mode. It lies where
+    /// the front of its packet will be written, and in what is free before.
+    pub outside_len: usize,
     /// Bytes of IP and TCP or UDP headers in front of each payload.
     pub headers_len: usize,
     /// Bytes of payload of each packet but the last.
@@ -30,6 +35,7 @@ impl Layout {
     pub const fn new(sizes: Sizes, headers_len: usize, segment_len: usize) -> Self {
         Self {
             front_len: sizes.front_len,
+            outside_len: 0,
             headers_len,
             segment_len,
             cell_len: sizes.sealed_len(headers_len + segment_len),
@@ -38,15 +44,26 @@ impl Layout {
 
     /// The same for the packets of `sa`, which may pad them.
     pub fn of(sa: &OutboundSa, headers_len: usize, segment_len: usize) -> Self {
+        Self::outside(sa, 0, headers_len, segment_len)
+    }
+
+    /// The same where the first `outside_len` bytes of the headers are not sealed.
+    pub fn outside(
+        sa: &OutboundSa,
+        outside_len: usize,
+        headers_len: usize,
+        segment_len: usize,
+    ) -> Self {
         Self {
-            cell_len: sa.sealed_len(headers_len + segment_len),
+            outside_len,
+            cell_len: sa.sealed_len(headers_len - outside_len + segment_len),
             ..Self::new(sa.sizes(), headers_len, segment_len)
         }
     }
 
     /// Offset of the first inner packet.
     pub const fn first_packet(&self) -> usize {
-        LEAD_LEN + self.front_len
+        LEAD_LEN + self.front_len - self.outside_len
     }
 
     /// Offset of payload `index`.
@@ -95,6 +112,8 @@ pub struct Segmented {
     pub layout: Layout,
     /// Whether payloads had to be moved.
     pub moved: bool,
+    /// What the slots hold.
+    pub content: Content,
 }
 
 /// Bytes of a read that lie together at [`Layout::first_packet`]: a lone buffer took all.
@@ -137,30 +156,41 @@ pub fn segment(
     offload: Offload,
     sa: &OutboundSa,
 ) -> Result<Segmented, DropReason> {
+    let head_len = first_buffer_len(read_layout, iovec_count, len);
+    let at = read_layout.first_packet();
+    let (outside_len, content) = match sa.mode() {
+        Mode::Tunnel => (0, Content::Ip),
+        Mode::Transport => {
+            let head = arena.get(at..at + head_len).ok_or(DropReason::TooBig)?;
+            let head =
+                IpPacket::parse_head(head, len).map_err(|_| DropReason::MalformedOutbound)?;
+            transport::split(&head, sa.tunnel())?
+        }
+    };
     match offload {
         Offload::None { checksum } => {
-            let moved = len > first_buffer_len(read_layout, iovec_count, len);
+            let moved = len > head_len;
             if moved {
                 linearize(arena, read_layout, iovec_count, len);
             }
-            let at = read_layout.first_packet();
             let packet = arena.get_mut(at..at + len).ok_or(DropReason::TooBig)?;
             if let Some((start, offset)) = checksum {
                 complete_checksum(packet, start, offset)?;
             }
             *slots.first_mut().ok_or(DropReason::TooBig)? =
-                cell(at, len, sa, arena.len()).ok_or(DropReason::TooBig)?;
+                cell(at + outside_len, len - outside_len, sa, arena.len())
+                    .ok_or(DropReason::TooBig)?;
             Ok(Segmented {
                 packets: 1,
                 layout: *read_layout,
                 moved,
+                content,
             })
         }
         Offload::Tcp { segment_len } | Offload::Udp { segment_len } => {
             let is_tcp = matches!(offload, Offload::Tcp { .. });
             // Headers can only be read where they lie together.
-            let together =
-                first_buffer_len(read_layout, iovec_count, len) >= HEADERS_LEN_MAX.min(len);
+            let together = head_len >= HEADERS_LEN_MAX.min(len);
             if !together {
                 linearize(arena, read_layout, iovec_count, len);
             }
@@ -176,7 +206,7 @@ pub fn segment(
                 ..
             } = measures;
             let packets = payload_len.div_ceil(segment_len);
-            let layout = Layout::of(sa, headers_len, segment_len);
+            let layout = Layout::outside(sa, outside_len, headers_len, segment_len);
             if packets > slots.len().min(RUN_PACKETS_MAX)
                 || LEAD_LEN + packets * layout.cell_len > arena.len()
             {
@@ -196,13 +226,15 @@ pub fn segment(
             for (index, slot) in slots[..packets].iter_mut().enumerate() {
                 let part = segment_len.min(payload_len - index * segment_len);
                 // The last packet may be shorter; its cell still ends where its ICV will.
-                let at = layout.first_packet() + index * layout.cell_len;
-                *slot = cell(at, headers_len + part, sa, arena.len()).ok_or(DropReason::TooBig)?;
+                let at = layout.first_packet() + index * layout.cell_len + outside_len;
+                *slot = cell(at, headers_len - outside_len + part, sa, arena.len())
+                    .ok_or(DropReason::TooBig)?;
             }
             Ok(Segmented {
                 packets,
                 layout,
                 moved: !in_place,
+                content,
             })
         }
     }
@@ -332,8 +364,10 @@ fn write_headers(arena: &mut [u8], layout: &Layout, packets: usize, measures: &M
         let at = index * segment_len;
         let part = segment_len.min(payload_len - at);
         let start = layout.first_packet() + index * layout.cell_len;
-        let packet = &mut arena[start..start + headers_len + part];
-        let (headers, payload) = packet.split_at_mut(headers_len);
+        let payload_at = start + headers_len;
+        // Apart from the arena: in transport mode the IP header would lie on the packet before.
+        let mut headers = [0u8; HEADERS_LEN_MAX];
+        let headers = &mut headers[..headers_len];
         headers.copy_from_slice(template);
         if is_v6 {
             let len = (headers_len - ipv6::HEADER_LEN + part) as u16;
@@ -362,12 +396,14 @@ fn write_headers(arena: &mut [u8], layout: &Layout, packets: usize, measures: &M
         let sum = base
             .add_u16(next_len as u16)
             .plus(Sum::ZERO.add_bytes(next))
-            .add_bytes(payload);
+            .add_bytes(&arena[payload_at..payload_at + part]);
         let mut checksum = sum.finish();
         if !is_tcp && checksum == 0 {
             checksum = 0xffff;
         }
         headers[checksum_at..checksum_at + 2].copy_from_slice(&checksum.to_be_bytes());
+        let sealed_at = start + layout.outside_len;
+        arena[sealed_at..payload_at].copy_from_slice(&headers[layout.outside_len..]);
     }
 }
 

@@ -46,6 +46,9 @@ drop_reasons! {
     SequenceNotReserved = "sequence_not_reserved", audit: false;
     /// Outbound: the buffer has no room for header or trailer, or the packet would pass 65,535 bytes.
     TooBig = "too_big", audit: false;
+    /// Outbound: what transport mode cannot carry here: a fragment, IPv4 options, extension headers
+    /// that stay in front of ESP, or addresses that are not the SA's (RFC 4303 section 3.1.1).
+    NotTransportable = "not_transportable", audit: false;
     /// Outbound: the kernel refused the datagram.
     SendFailed = "send_failed", audit: false;
     /// Outbound: the kernel refused an IKE datagram or a NAT keepalive.
@@ -71,7 +74,8 @@ drop_reasons! {
     Padding = "padding", audit: true;
     /// Inbound: a dummy packet, Next Header 59 (RFC 4303 section 2.6): normal, discarded.
     Dummy = "dummy", audit: false;
-    /// Inbound: Next Header is not IP, which tunnel mode requires.
+    /// Inbound: Next Header is not IP, which tunnel mode requires, or a header that transport mode has
+    /// in front of ESP.
     Mode = "mode", audit: true;
     /// Inbound: the decrypted packet is not a well-formed IP packet.
     MalformedInner = "malformed_inner", audit: true;

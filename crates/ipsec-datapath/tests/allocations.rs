@@ -14,6 +14,7 @@ use ipsec_datapath::outbound::{Decision, Outbound, OutboundView, seal_run};
 use ipsec_datapath::segment::{Layout, Offload, segment};
 use ipsec_datapath::selector::Selector;
 use ipsec_datapath::spd::{Action, Spd, SpdEntry};
+use ipsec_datapath::transport::Outer;
 use ipsec_datapath::udp_encapsulation::{Datagram, classify};
 use ipsec_wire::{IpPacket, Run, Slot};
 use std::alloc::{GlobalAlloc, Layout as MemoryLayout, System};
@@ -159,7 +160,7 @@ impl Fixture {
         open_run(
             sa,
             &mut run,
-            0,
+            &Outer::of_ecn(0),
             &mut self.verdicts[..count],
             (&mut self.scratch, &self.counters, 1),
         );

@@ -14,6 +14,7 @@ use ipsec_datapath::segment::{Layout, Offload, segment};
 use ipsec_datapath::selector::Selector;
 use ipsec_datapath::spd::{Action, Spd, SpdEntry};
 use ipsec_datapath::suite::{KeyMaterial, RingAead};
+use ipsec_datapath::transport::Mode;
 use ipsec_wire::{IpPacket, Run, Slot};
 use std::sync::Arc;
 
@@ -304,6 +305,31 @@ const PROVOKED: &[(DropReason, Provoke)] = &[
             0,
             counters,
         );
+    }),
+    (DropReason::NotTransportable, |counters| {
+        // A fragment; the sizes of what fits are in the tests of transport mode.
+        let mut packet = udp(false, 0, (1, 2), b"half");
+        packet[6] = 0x20;
+        packet[10..12].fill(0);
+        let sum = internet_checksum(&[&packet[..20]]);
+        put16(&mut packet, 10, sum);
+        let association = Association {
+            mode: Mode::Transport,
+            ..Default::default()
+        };
+        let sa = association.outbound();
+        let layout = Layout::of(&sa, 40, 200);
+        let mut arena = vec![0; 400];
+        let at = layout.first_packet();
+        arena[at..at + packet.len()].copy_from_slice(&packet);
+        let refused = segment(
+            &mut arena,
+            &mut [Slot::default(); 2],
+            (&layout, 1, packet.len()),
+            Offload::None { checksum: None },
+            &sa,
+        );
+        counters.refuse(refused.expect_err("a fragment"), 1);
     }),
     (DropReason::EcnNotCapable, |counters| {
         inbound(&Association::default(), &[sealed(1, 0)], 3, counters)

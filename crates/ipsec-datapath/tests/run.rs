@@ -151,7 +151,7 @@ fn forty_four_segments_are_one_lookup_one_reservation_one_commit() {
     open_run(
         &mut sa,
         &mut run,
-        0,
+        &ipsec_datapath::transport::Outer::of_ecn(0),
         &mut verdicts,
         (&mut scratch, &receiver, 6),
     );
@@ -489,6 +489,7 @@ fn what_no_sa_can_be_made_of() {
             replay_window_packets: association.window,
             right_edge: 0,
             reserved_up_to: u64::MAX,
+            mode: ipsec_datapath::transport::Mode::Tunnel,
         })
         .map(|sa| sa.spi())
     };

@@ -1,7 +1,9 @@
 //! Network to TUN: one receive, runs by SPI, one window move a run, pieces of one stream in one write.
 
 use crate::event::{AuditLimiter, Event, EventSender, IkeDatagram};
-use crate::limits::{INBOUND_BUFFER_LEN, RECEIVES_PER_FLUSH};
+use crate::limits::{
+    INBOUND_BUFFER_LEN, RECEIVES_PER_FLUSH, TRANSPORT_BUFFER_LEN, TRANSPORT_LEAD_LEN,
+};
 use crate::sockets::{Carries, Sockets};
 use crate::worker::{Flow, Worker};
 use ipsec_datapath::coalesce::{Coalescer, Piece};
@@ -10,6 +12,7 @@ use ipsec_datapath::inbound::{
 };
 use ipsec_datapath::limits::{COALESCE_PIECES_MAX, RUN_PACKETS_MAX};
 use ipsec_datapath::sad::InboundSa;
+use ipsec_datapath::transport::{Mode, Outer};
 use ipsec_datapath::udp_encapsulation::{Datagram, IKE_HEADER_LEN, NON_ESP_MARKER_LEN, classify};
 use ipsec_datapath::{Counter, Counters, DropReason};
 use ipsec_io::Part;
@@ -52,6 +55,8 @@ struct State {
     verdicts: Box<[InboundVerdict]>,
     coalescer: Coalescer,
     parts: Vec<Part>,
+    /// Where packets of transport mode SAs are opened; empty until there is such an SA.
+    transport: Vec<u8>,
     counters: Arc<Counters>,
     events: EventSender,
     audit: AuditLimiter,
@@ -75,6 +80,7 @@ impl<T: TunQueue, N: NetworkQueue> InboundWorker<T, N> {
                 verdicts: vec![InboundVerdict::Deliver; RUN_PACKETS_MAX].into(),
                 coalescer: Coalescer::new(coalesce),
                 parts: Vec::with_capacity(COALESCE_PIECES_MAX + 1),
+                transport: Vec::new(),
                 counters,
                 events,
                 audit: AuditLimiter::default(),
@@ -97,6 +103,22 @@ struct Arrival<'a> {
     carries: Carries,
     bound: SocketAddr,
     now_ms: u64,
+}
+
+impl Arrival<'_> {
+    fn outer(&self) -> Outer {
+        let Received {
+            remote,
+            local,
+            traffic_class,
+            ..
+        } = *self.received;
+        Outer {
+            traffic_class,
+            addresses: local.map(|local| (remote.ip().to_canonical(), local.to_canonical())),
+            in_udp: self.carries != Carries::Esp,
+        }
+    }
 }
 
 impl State {
@@ -187,9 +209,7 @@ impl State {
         tun: &mut impl TunQueue,
     ) {
         let SpiRun { spi, count } = run_of;
-        let Arrival {
-            received, now_ms, ..
-        } = *arrival;
+        let now_ms = arrival.now_ms;
         let Self {
             sad,
             scratch,
@@ -197,10 +217,24 @@ impl State {
             verdicts,
             coalescer,
             parts,
+            transport,
             counters,
             ..
         } = self;
+        let mut apart = std::mem::take(transport);
         let slots = &mut slots[..count];
+        // The bytes of a transport mode SA's packets lie elsewhere, so what is held back of others is
+        // written first, and theirs before anything else is taken.
+        let is_transport = sad.find(spi).is_some_and(|sa| sa.mode() == Mode::Transport);
+        let buffer = if is_transport {
+            coalescer.flush(buffer, &mut |arena, piece| {
+                write(tun, arena, piece, parts, counters);
+            });
+            move_apart(buffer, &mut apart, slots);
+            &mut apart[..]
+        } else {
+            buffer
+        };
         let verdicts = &mut verdicts[..count];
         let mut notice = InboundNotice::default();
         verdicts.fill(InboundVerdict::Drop(DropReason::NoSa));
@@ -208,7 +242,7 @@ impl State {
             Some(sa) => {
                 if let Some(mut run) = Run::new(buffer, slots) {
                     let room = (&mut *scratch, &**counters, now_ms);
-                    notice = open_run(sa, &mut run, received.traffic_class & 3, verdicts, room);
+                    notice = open_run(sa, &mut run, &arrival.outer(), verdicts, room);
                 }
             }
             // RFC 4303 section 3.4.2: no SA, discard. Nothing is answered.
@@ -221,7 +255,13 @@ impl State {
                 });
             }
         }
+        if is_transport {
+            coalescer.flush(buffer, &mut |arena, piece| {
+                write(tun, arena, piece, parts, counters);
+            });
+        }
         self.tell(run_of, notice, arrival, buffer);
+        self.transport = apart;
     }
 
     /// What the control plane has to know of a run.
@@ -339,6 +379,31 @@ impl State {
     }
 }
 
+/// Copies packets into cells with room for an IP header in front. The cell begins with a copy of the
+/// ESP header, which an audit record tells of when the IP header lies on the packet's own.
+fn move_apart(buffer: &[u8], apart: &mut [u8], slots: &mut [Slot]) {
+    let mut at = 0;
+    for slot in slots {
+        let packet = &buffer[slot.range()];
+        let end = at + TRANSPORT_LEAD_LEN + packet.len();
+        // A run is of one receive, for which there is room; more would be refused as no packet.
+        let Some(cell) = apart.get_mut(at..end) else {
+            slot.len = 0;
+            continue;
+        };
+        let header_len = esp::HEADER_LEN.min(packet.len());
+        cell[..header_len].copy_from_slice(&packet[..header_len]);
+        cell[TRANSPORT_LEAD_LEN..].copy_from_slice(packet);
+        *slot = Slot {
+            start: (at + TRANSPORT_LEAD_LEN) as u32,
+            len: packet.len() as u32,
+            cell_start: at as u32,
+            cell_end: end as u32,
+        };
+        at = end;
+    }
+}
+
 fn slot(start: usize, len: usize) -> Slot {
     Slot {
         start: start as u32,
@@ -390,6 +455,9 @@ impl<T: TunQueue + 'static, N: NetworkQueue + 'static> Worker for InboundWorker<
         match command {
             InboundCommand::Add(sas, reply) => {
                 for sa in sas {
+                    if sa.mode() == Mode::Transport {
+                        self.state.transport.resize(TRANSPORT_BUFFER_LEN, 0);
+                    }
                     // Free: the gateway keeps the list of what is here.
                     let _ = self.state.sad.add(sa);
                 }

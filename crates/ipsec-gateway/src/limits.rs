@@ -9,6 +9,11 @@ pub(crate) const YIELDS_BEFORE_SLEEP: usize = 3;
 pub(crate) const OUTBOUND_ARENA_LEN: usize = 512 * 1024;
 /// One merged receive.
 pub(crate) const INBOUND_BUFFER_LEN: usize = 64 * 1024 + 512;
+/// In front of each packet of a transport mode SA: its IP header is written there.
+pub(crate) const TRANSPORT_LEAD_LEN: usize = 64;
+/// Room for one receive of a transport mode SA, each packet in a cell of its own.
+pub(crate) const TRANSPORT_BUFFER_LEN: usize =
+    INBOUND_BUFFER_LEN + TRANSPORT_LEAD_LEN * ipsec_datapath::limits::RUN_PACKETS_MAX;
 /// Receives whose packets are coalesced together, if they are already there: two super-packets in
 /// two parts each. More would leave the processor's cache before they are written.
 pub(crate) const RECEIVES_PER_FLUSH: usize = 4;

@@ -190,7 +190,7 @@ impl<T: TunQueue, N: NetworkQueue> OutboundWorker<T, N> {
         if held_ms.is_some() {
             self.counters.count(Counter::HoldReleased, 1);
         }
-        self.seal_and_send(sa, &tunnel, &target, segmented.packets, now_ms);
+        self.seal_and_send(sa, &tunnel, &target, (segmented.packets, segmented.content), now_ms);
         if segmented.layout != self.layout && segmented.layout.segment_len >= LAYOUT_SEGMENT_LEN_MIN
         {
             self.layout = segmented.layout;
@@ -203,14 +203,14 @@ impl<T: TunQueue, N: NetworkQueue> OutboundWorker<T, N> {
         sa: &OutboundSa,
         tunnel: &TunnelHeader,
         target: &Target,
-        packets: usize,
+        (packets, content): (usize, Content),
         now_ms: u64,
     ) {
         let slots = &mut self.slots[..packets];
         let Some(mut run) = Run::new(&mut self.arena, slots) else {
             return self.refuse(DropReason::TooBig, packets, None, now_ms);
         };
-        match seal_run(sa, &mut run, Content::Ip, now_ms, &self.counters) {
+        match seal_run(sa, &mut run, content, now_ms, &self.counters) {
             Ok(sealed) => {
                 if sealed.ask_for_more {
                     self.ask_for_more(sa);

@@ -12,6 +12,7 @@ use ipsec_datapath::sad::{InboundSa, InboundSaParameters, OutboundSa, OutboundSa
 use ipsec_datapath::selector::Selector;
 use ipsec_datapath::spd::{Action, Spd, SpdEntry};
 use ipsec_datapath::suite::{IvKey, KeyMaterial, SuiteName};
+use ipsec_datapath::transport::Mode;
 use ipsec_datapath::tunnel_header::{DontFragment, Encapsulation, TunnelHeader};
 use ipsec_datapath::{Counter, Counters, DropReason};
 use ipsec_io::network::{ChannelNetwork, Datagrams, NetworkPeer, Target};
@@ -55,6 +56,7 @@ fn outbound_parameters(spi: u32) -> OutboundSaParameters {
         reserved_up_to: UNBOUNDED,
         tfc_pad_to_len: 0,
         tunnel: tunnel(),
+        mode: Mode::Tunnel,
     }
 }
 
@@ -70,6 +72,7 @@ fn inbound_sa(spi: u32) -> Box<InboundSa> {
             replay_window_packets: 1024,
             right_edge: 0,
             reserved_up_to: u64::MAX,
+            mode: Mode::Tunnel,
         })
         .unwrap(),
     )

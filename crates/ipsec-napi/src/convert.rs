@@ -10,6 +10,7 @@ use ipsec_datapath::sad::{InboundSa, InboundSaParameters, OutboundSa, OutboundSa
 use ipsec_datapath::selector::{AddressRange, NumberRange, Selector};
 use ipsec_datapath::spd::{Action, SpdEntry};
 use ipsec_datapath::suite::{KeyMaterial, SuiteName};
+use ipsec_datapath::transport::Mode;
 use ipsec_datapath::tunnel_header::{DontFragment, Encapsulation, TunnelHeader};
 use ipsec_gateway::{IkeToSend, NewSa, SaEndpoint, SaKey, SaRow, iv_key};
 use ipsec_wire::{FlowKey, ProtocolNumber};
@@ -185,6 +186,14 @@ pub fn datagram(value: &NativeDatagram) -> Converted<IkeToSend> {
     })
 }
 
+fn mode(value: &NativeSa) -> Converted<Mode> {
+    match value.mode.as_deref() {
+        None | Some("tunnel") => Ok(Mode::Tunnel),
+        Some("transport") => Ok(Mode::Transport),
+        Some(other) => Err(argument(other, "tunnel or transport")),
+    }
+}
+
 fn reserved(value: &NativeSa) -> Converted<u64> {
     value
         .reserved_up_to
@@ -213,6 +222,7 @@ pub fn outbound_sa(value: &NativeSa) -> Converted<OutboundSa> {
         reserved_up_to: reserved(value)?,
         tfc_pad_to_len: value.tfc_pad_to_bytes as usize,
         tunnel: tunnel(value)?,
+        mode: mode(value)?,
     })
     .map_err(|error| NativeError::new("IPSEC_ERR_SA_INVALID", error))
 }
@@ -228,6 +238,7 @@ pub fn inbound_sa(value: &NativeSa) -> Converted<InboundSa> {
         replay_window_packets: value.replay_window,
         right_edge: unsigned(&value.sequence_number)?,
         reserved_up_to: reserved(value)?,
+        mode: mode(value)?,
     })
     .map_err(|error| NativeError::new("IPSEC_ERR_SA_INVALID", error))?;
     sa.set_remote(endpoint(&value.endpoint)?.udp_remote());

@@ -12,6 +12,7 @@ use ipsec_datapath::replay_window::{Refused, ReplayWindow};
 use ipsec_datapath::sad::{InboundSa, OutboundSa};
 use ipsec_datapath::selector::Direction;
 use ipsec_datapath::spd::Spd;
+use ipsec_datapath::transport::{self, Mode, Outer};
 use ipsec_datapath::udp_encapsulation::{Datagram, classify};
 use ipsec_datapath::{Counters, DropReason};
 use ipsec_wire::{Fragment, IpPacket, ProtocolNumber, Run, Slot, esp};
@@ -56,7 +57,18 @@ fn write_slot(words: &mut [u32], slot: &Slot) {
 pub struct NativeOutboundSa {
     sa: OutboundSa,
     slots: Vec<Slot>,
-    marks: Vec<(u32, u8, bool)>,
+    marks: Vec<OutboundMark>,
+}
+
+/// A packet to seal: its place in the batch, and what its headers say.
+#[derive(Clone, Copy)]
+struct OutboundMark {
+    index: u32,
+    traffic_class: u8,
+    dont_fragment: bool,
+    /// Bytes of it that stay outside.
+    outside_len: usize,
+    content: Content,
 }
 
 #[napi]
@@ -92,9 +104,19 @@ impl NativeOutboundSa {
             {
                 return Err(DropReason::PolicyNoMatch);
             }
-            Ok((packet.traffic_class(), sa.tunnel().df_for(&packet)))
+            let (outside_len, content) = match sa.mode() {
+                Mode::Tunnel => (0, Content::Ip),
+                Mode::Transport => transport::split(&packet, sa.tunnel())?,
+            };
+            Ok(OutboundMark {
+                index: 0,
+                traffic_class: packet.traffic_class(),
+                dont_fragment: sa.tunnel().df_for(&packet),
+                outside_len,
+                content,
+            })
         });
-        self.seal(arena, words, Content::Ip)
+        self.seal(arena, words)
     }
 
     /// Makes dummy packets (RFC 4303 section 2.6) of whatever the cells hold.
@@ -107,17 +129,25 @@ impl NativeOutboundSa {
     ) -> u32 {
         // SAFETY: JavaScript runs on this thread and not during the call, so nobody else has these.
         let (arena, words) = unsafe { (arena.as_mut(), descriptors.as_mut()) };
-        self.gather(arena, words, count, |_, _| Ok((0, true)));
-        self.seal(arena, words, Content::Dummy)
+        self.gather(arena, words, count, |_, _| {
+            Ok(OutboundMark {
+                index: 0,
+                traffic_class: 0,
+                dont_fragment: true,
+                outside_len: 0,
+                content: Content::Dummy,
+            })
+        });
+        self.seal(arena, words)
     }
 
-    /// Collects the packets to seal, with the outer traffic class and DF flag that `judge` gives each.
+    /// Collects the packets to seal, with what `judge` says of each.
     fn gather(
         &mut self,
         arena: &[u8],
         words: &mut [u32],
         count: u32,
-        judge: impl Fn(&OutboundSa, &[u8]) -> Result<(u8, bool), DropReason>,
+        judge: impl Fn(&OutboundSa, &[u8]) -> Result<OutboundMark, DropReason>,
     ) {
         self.slots.clear();
         self.marks.clear();
@@ -133,21 +163,27 @@ impl NativeOutboundSa {
                 Err(DropReason::MalformedOutbound)
             };
             match judged {
-                Ok((traffic_class, dont_fragment)) => {
-                    self.marks
-                        .push((index as u32, traffic_class, dont_fragment));
-                    self.slots.push(slot);
+                Ok(mark) => {
+                    self.marks.push(OutboundMark {
+                        index: index as u32,
+                        ..mark
+                    });
+                    self.slots.push(Slot {
+                        start: slot.start + mark.outside_len as u32,
+                        len: slot.len - mark.outside_len as u32,
+                        ..slot
+                    });
                 }
                 Err(reason) => words[4] = status(reason),
             }
         }
     }
 
-    fn seal(&mut self, arena: &mut [u8], words: &mut [u32], content: Content) -> u32 {
+    fn seal(&mut self, arena: &mut [u8], words: &mut [u32]) -> u32 {
         let Self { sa, slots, marks } = self;
         let fail = |words: &mut [u32], from: usize, reason: DropReason| {
-            for (index, ..) in &marks[from..] {
-                words[*index as usize * WORDS + 4] = status(reason);
+            for mark in &marks[from..] {
+                words[mark.index as usize * WORDS + 4] = status(reason);
             }
         };
         let inner_bytes: u64 = slots.iter().map(|slot| u64::from(slot.len)).sum();
@@ -158,22 +194,33 @@ impl NativeOutboundSa {
                 return 0;
             }
         };
+        let mut sealed = 0;
+        // A run has one content; in tunnel mode that is the whole batch.
+        for group in marks.chunk_by(|a, b| a.content == b.content) {
+            let part = sealed..sealed + group.len();
+            let Some(mut run) = Run::new(arena, &mut slots[part]) else {
+                return 0;
+            };
+            let first = reserved.first + sealed as u64;
+            let outcome = encapsulate(sa, &mut run, group[0].content, first);
+            if let Err((done, reason)) = outcome {
+                sealed += done;
+                fail(words, sealed, reason);
+                break;
+            }
+            sealed += group.len();
+        }
         let Some(mut run) = Run::new(arena, slots) else {
             return 0;
         };
-        let mut sealed = run.len();
-        if let Err((done, reason)) = encapsulate(sa, &mut run, content, reserved.first) {
-            fail(words, done, reason);
-            sealed = done;
-        }
         let mut finished = 0;
-        for (at, (index, traffic_class, df)) in marks[..sealed].iter().enumerate() {
-            let words = &mut words[*index as usize * WORDS..][..WORDS];
+        for (at, mark) in marks[..sealed].iter().enumerate() {
+            let words = &mut words[mark.index as usize * WORDS..][..WORDS];
             let outer = run.grow(at, sa.tunnel().len(), 0).ok().and_then(|packet| {
                 sa.tunnel().write(
                     packet,
-                    *traffic_class,
-                    *df,
+                    mark.traffic_class,
+                    mark.dont_fragment,
                     (reserved.first + at as u64) as u16,
                 )
             });
@@ -204,7 +251,7 @@ pub struct NativeInboundSa {
     counters: Counters,
     scratch: InboundScratch,
     slots: Vec<Slot>,
-    marks: Vec<(u32, u8)>,
+    marks: Vec<(u32, Outer)>,
     verdicts: Vec<InboundVerdict>,
 }
 
@@ -241,13 +288,13 @@ impl NativeInboundSa {
         {
             let slot = read_slot(words);
             let outer = if slot.fits(arena.len()) {
-                outer(&arena[slot.range()], self.sa.spi())
+                outer(&arena[slot.range()], &self.sa)
             } else {
                 Err(DropReason::Short)
             };
             match outer {
-                Ok((skip, len, ecn)) => {
-                    self.marks.push((index as u32, ecn));
+                Ok((skip, len, outer)) => {
+                    self.marks.push((index as u32, outer));
                     let start = slot.start + skip as u32;
                     self.slots.push(Slot {
                         start,
@@ -260,14 +307,14 @@ impl NativeInboundSa {
         }
         let mut delivered = 0;
         let mut from = 0;
-        // A run has one outer ECN field.
+        // A run has one outer header, as far as it is looked at.
         while from < self.slots.len() {
-            let ecn = self.marks[from].1;
+            let outer = self.marks[from].1;
             let len = self.marks[from..]
                 .iter()
-                .take_while(|mark| mark.1 == ecn)
+                .take_while(|mark| mark.1 == outer)
                 .count();
-            delivered += self.open(arena, words, from..from + len, ecn);
+            delivered += self.open(arena, words, from..from + len, &outer);
             from += len;
         }
         delivered
@@ -278,7 +325,7 @@ impl NativeInboundSa {
         arena: &mut [u8],
         words: &mut [u32],
         part: std::ops::Range<usize>,
-        ecn: u8,
+        outer: &Outer,
     ) -> u32 {
         let Self {
             sa,
@@ -294,7 +341,7 @@ impl NativeInboundSa {
         let Some(mut run) = Run::new(arena, slots) else {
             return 0;
         };
-        open_run(sa, &mut run, ecn, verdicts, (scratch, counters, 0));
+        open_run(sa, &mut run, outer, verdicts, (scratch, counters, 0));
         let mut delivered = 0;
         for ((slot, verdict), (index, _)) in slots.iter().zip(verdicts).zip(&marks[part]) {
             let words = &mut words[*index as usize * WORDS..][..WORDS];
@@ -317,8 +364,8 @@ impl NativeInboundSa {
     }
 }
 
-/// Where ESP lies in an outer packet, how long it is, and the outer ECN field.
-fn outer(packet: &[u8], spi: u32) -> Result<(usize, usize, u8), DropReason> {
+/// Where ESP lies in an outer packet, how long it is, and what the SA looks at of the outer header.
+fn outer(packet: &[u8], sa: &InboundSa) -> Result<(usize, usize, Outer), DropReason> {
     let packet = IpPacket::parse(packet).map_err(|_| DropReason::Short)?;
     // RFC 4303 section 3.4.1: ESP is given whole packets.
     if packet.fragment() != Fragment::None {
@@ -333,13 +380,17 @@ fn outer(packet: &[u8], spi: u32) -> Result<(usize, usize, u8), DropReason> {
         _ => return Err(DropReason::NoSa),
     };
     match found {
-        Some(found) if found == spi => {
+        Some(found) if found == sa.spi() => {
+            let outer = match sa.mode() {
+                Mode::Tunnel => Outer::of_ecn(packet.traffic_class()),
+                Mode::Transport => Outer {
+                    traffic_class: packet.traffic_class(),
+                    addresses: Some(transport::addresses(&packet)),
+                    in_udp: packet.protocol() == ProtocolNumber::UDP,
+                },
+            };
             let skip = packet.next_layer_offset() + skip;
-            Ok((
-                skip,
-                packet.bytes().len() - skip,
-                packet.traffic_class() & 3,
-            ))
+            Ok((skip, packet.bytes().len() - skip, outer))
         }
         Some(_) => Err(DropReason::NoSa),
         None => Err(DropReason::Short),

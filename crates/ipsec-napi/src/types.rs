@@ -49,6 +49,8 @@ pub struct NativeSa {
     /// Encryption key, then salt or integrity key; copied.
     pub key: Uint8Array,
     pub endpoint: NativeEndpoint,
+    /// tunnel or transport; absent: tunnel.
+    pub mode: Option<String>,
     pub esn: bool,
     pub replay_window: u32,
     pub sequence_number: BigInt,

@@ -155,7 +155,9 @@ async function start(): Promise<unknown> {
       `route add ::/0 via ${outerAddress(other, 6)}`,
     ]);
   }
-  await kernel.ipBatch(kernelLines());
+  // In parts: the guest loads a module for each algorithm, and a program has a minute.
+  const lines = kernelLines();
+  for (let at = 0; at < lines.length; at += 16) await kernel.ipBatch(lines.slice(at, at + 16));
   const gateway = ours.spawn([process.execPath, COMMAND_LINE, 'up', '-c', file]);
   const agents = {
     ours: await Agent.start(ours, []),

@@ -12,6 +12,8 @@ use ipsec_wire::{ProtocolNumber, Run, esp};
 pub enum Content {
     /// IP packets, in tunnel mode.
     Ip,
+    /// What was behind an IP header, in transport mode.
+    Payload(ProtocolNumber),
     /// Dummy packets (RFC 4303 section 2.6), whatever bytes they hold.
     Dummy,
 }
@@ -46,6 +48,7 @@ fn seal_one(
     let inner_len = inner.len();
     let next_header = match (content, inner.first().map_or(0, |byte| byte >> 4)) {
         (Content::Dummy, _) => ProtocolNumber::NONE,
+        (Content::Payload(protocol), _) => protocol,
         (Content::Ip, 4) => ProtocolNumber::IPV4,
         (Content::Ip, 6) => ProtocolNumber::IPV6,
         _ => return Err(DropReason::MalformedOutbound),

@@ -5,6 +5,7 @@ use crate::replay_window::ReplayWindow;
 use crate::selector::Selector;
 use crate::suite::{KeyMaterial, Opener, Sizes, SuiteName};
 use std::net::SocketAddr;
+use crate::transport::Mode;
 use std::sync::Arc;
 
 /// What the control plane gives.
@@ -27,6 +28,8 @@ pub struct InboundSaParameters {
     pub right_edge: u64,
     /// Durable bound on what is accepted, `u64::MAX` for none.
     pub reserved_up_to: u64,
+    /// Whole packets, or what is behind their IP header.
+    pub mode: Mode,
 }
 
 /// Owned by one worker: its window needs no lock.
@@ -34,6 +37,7 @@ pub struct InboundSa {
     pub(crate) suite: Opener,
     pub(crate) sizes: Sizes,
     pub(crate) extended: bool,
+    pub(crate) mode: Mode,
     pub(crate) window: ReplayWindow,
     pub(crate) selector: Selector,
     pub(crate) reserved_up_to: u64,
@@ -63,6 +67,7 @@ impl InboundSa {
             suite: Opener::new(parameters.suite, &parameters.key)?,
             sizes: parameters.suite.sizes(),
             extended: parameters.extended,
+            mode: parameters.mode,
             window: ReplayWindow::new(
                 parameters.replay_window_packets,
                 parameters.extended,
@@ -88,6 +93,11 @@ impl InboundSa {
     /// SPI.
     pub fn spi(&self) -> u32 {
         self.spi
+    }
+
+    /// Mode.
+    pub fn mode(&self) -> Mode {
+        self.mode
     }
 
     /// The SPD entry that it serves.

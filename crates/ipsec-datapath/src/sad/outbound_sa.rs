@@ -4,6 +4,7 @@ use super::sequence_number::SequenceCounter;
 use super::{SaCounters, SaError, check_sequence_number, check_spi};
 use crate::selector::Selector;
 use crate::suite::{IvKey, KeyMaterial, Sealer, Sizes, SuiteName};
+use crate::transport::Mode;
 use crate::tunnel_header::TunnelHeader;
 
 /// What the control plane gives.
@@ -30,6 +31,8 @@ pub struct OutboundSaParameters {
     pub tfc_pad_to_len: usize,
     /// Outer addresses, ports and header fields.
     pub tunnel: TunnelHeader,
+    /// Whole packets, or what is behind their IP header.
+    pub mode: Mode,
 }
 
 /// Shared by all workers.
@@ -42,6 +45,7 @@ pub struct OutboundSa {
     entry: String,
     selector: Selector,
     tunnel: TunnelHeader,
+    mode: Mode,
     sequence: SequenceCounter,
     counters: SaCounters,
 }
@@ -62,12 +66,17 @@ impl OutboundSa {
         Ok(Self {
             spi: parameters.spi,
             extended: parameters.extended,
-            tfc_pad_to_len: parameters.tfc_pad_to_len,
+            // RFC 4303 section 2.7: a payload that does not say its own length bears no padding behind it.
+            tfc_pad_to_len: match parameters.mode {
+                Mode::Tunnel => parameters.tfc_pad_to_len,
+                Mode::Transport => 0,
+            },
             suite,
             sizes: parameters.suite.sizes(),
             entry: parameters.entry,
             selector: parameters.selector,
             tunnel: parameters.tunnel,
+            mode: parameters.mode,
             sequence,
             counters: SaCounters::default(),
         })
@@ -91,6 +100,11 @@ impl OutboundSa {
     /// Outer header.
     pub fn tunnel(&self) -> &TunnelHeader {
         &self.tunnel
+    }
+
+    /// Mode.
+    pub fn mode(&self) -> Mode {
+        self.mode
     }
 
     /// The sequence number counter.

@@ -12,6 +12,7 @@ use ipsec_datapath::sad::sequence_number::UNBOUNDED;
 use ipsec_datapath::sad::{InboundSa, InboundSaParameters, OutboundSa, OutboundSaParameters};
 use ipsec_datapath::selector::{AddressRange, Selector};
 use ipsec_datapath::suite::{HmacHash, IvKey, KeyMaterial, SuiteName};
+use ipsec_datapath::transport::{Mode, Outer};
 use ipsec_datapath::tunnel_header::{DontFragment, Encapsulation, TunnelHeader};
 use ipsec_datapath::{Counter, DropReason};
 use ipsec_wire::{Run, Slot};
@@ -101,6 +102,8 @@ pub struct Association {
     pub tfc_pad_to_len: usize,
     pub selector: Selector,
     pub entry: String,
+    pub mode: Mode,
+    pub tunnel: TunnelHeader,
 }
 
 impl Default for Association {
@@ -118,6 +121,8 @@ impl Default for Association {
             tfc_pad_to_len: 0,
             selector: Selector::default(),
             entry: "entry".into(),
+            mode: Mode::Tunnel,
+            tunnel: tunnel(),
         }
     }
 }
@@ -170,7 +175,8 @@ impl Association {
             first_sequence_number: self.first,
             reserved_up_to: self.outbound_reserved,
             tfc_pad_to_len: self.tfc_pad_to_len,
-            tunnel: tunnel(),
+            tunnel: self.tunnel,
+            mode: self.mode,
         })
         .expect("an outbound SA")
     }
@@ -186,6 +192,7 @@ impl Association {
             replay_window_packets: self.window,
             right_edge: self.right_edge,
             reserved_up_to: self.inbound_reserved,
+            mode: self.mode,
         })
         .expect("an inbound SA")
     }
@@ -241,7 +248,7 @@ pub fn open_all(
     let notice = open_run(
         sa,
         &mut run,
-        outer_ecn,
+        &Outer::of_ecn(outer_ecn),
         &mut verdicts,
         (&mut scratch, counters, 7),
     );

@@ -195,6 +195,7 @@ fn equals_the_slow_segmentation_wherever_the_bytes_lie() {
             prop_assert_eq!(outcome.packets, wanted.len());
             let wanted_layout = Layout {
                 front_len: front_len(suite),
+                outside_len: 0,
                 headers_len: headers,
                 segment_len,
                 cell_len,

@@ -139,6 +139,7 @@ function nativeSa(sa: SaValue): NativeSa {
     selector: nativeSelector(sa.selector),
     suite: sa.suite,
     key: sa.key,
+    mode: sa.mode,
     endpoint: nativeEndpoint(sa),
     esn: sa.esn,
     replayWindow: sa.replayWindow,

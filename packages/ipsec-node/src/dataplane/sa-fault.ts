@@ -15,7 +15,6 @@ export function saFault(sa: SaValue): string | null {
     const parts = keyMaterialParts(sa.suite);
     return `a key of ${sa.suite} has ${keyMaterialLen(sa.suite)} bytes: ${parts}`;
   }
-  if (sa.mode !== 'tunnel') return 'transport mode is not in this version';
   const endpoint = endpointFault(sa);
   if (endpoint !== null) return endpoint;
   if (sa.id.direction === 'inbound' && !isWindow(sa.replayWindow)) {

@@ -24,6 +24,11 @@ export interface SaOptions {
    * 48 or 64 bytes by the hash. Copied; wipe your own.
    */
   readonly key: Uint8Array;
+  /**
+   * `tunnel` unless given. `transport` (RFC 4303 section 3.1.1) seals what is behind the IP header, of
+   * packets from `local` to `remote`: no fragments, IPv4 options or extension headers in front of ESP.
+   */
+  readonly mode?: 'tunnel' | 'transport';
   /** Extended sequence numbers (RFC 4303 section 2.2.1); false unless given. */
   readonly esn?: boolean;
   /** Which inner packets it may carry; any unless given. */
@@ -112,6 +117,7 @@ export function nativeSaOf(
     selector: nativeSelectorOf(options.selector),
     suite: options.suite,
     key: options.key,
+    mode: options.mode ?? 'tunnel',
     endpoint: {
       local: 'local' in options ? options.local : '0.0.0.0',
       remote: 'remote' in options ? options.remote : '0.0.0.0',
