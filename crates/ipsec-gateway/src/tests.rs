@@ -703,3 +703,5 @@ fn a_moved_peer_is_told_once_in_five_seconds() {
         [(0x101, 5003)]
     );
 }
+
+mod transport;

@@ -4,8 +4,8 @@ use super::{SaCounters, SaError, check_sequence_number, check_spi};
 use crate::replay_window::ReplayWindow;
 use crate::selector::Selector;
 use crate::suite::{KeyMaterial, Opener, Sizes, SuiteName};
-use std::net::SocketAddr;
 use crate::transport::Mode;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// What the control plane gives.
