@@ -26,8 +26,10 @@ import {
   type OracleSa,
   type OracleSuite,
   openEsp,
+  outerPacket,
   SUITES,
   sampleKeys,
+  sealEsp,
 } from './esp.ts';
 import { echoRequest, ipPacket, parsePacket, PROTOCOL, tcpPacket, udpPacket } from './packet.ts';
 import { OracleReplayWindow } from './replay-window.ts';
@@ -96,6 +98,62 @@ const cases = SUITES.flatMap((suite) =>
     ),
   ),
 );
+
+describe('transport mode of the library and our oracle', () => {
+  const hosts = [
+    { local: '10.1.0.1', remote: '10.2.0.1' },
+    { local: 'fd01::1', remote: 'fd02::1' },
+  ];
+
+  it.each(SUITES.flatMap((suite) => hosts.map((ends) => ({ suite, ends }))))(
+    '$suite, $ends.local',
+    ({ suite, ends }) => {
+      const sa = association(suite, true);
+      const random = numbers(5);
+      const [source, destination] = [ends.local, ends.remote];
+      const inners = Array.from({ length: 20 }, (_, index) => {
+        const both = { source, destination, sourcePort: random(65_536), destinationPort: 53 };
+        const payload = Buffer.alloc(random(1200), random(256));
+        return index % 2 === 0 ? udpPacket(both, payload) : tcpPacket(both, payload, { flags: 24 });
+      });
+      for (const encapsulation of ['esp', 'udp'] as const) {
+        const mode = 'transport' as const;
+        const options = { spi: sa.spi, suite, key: keyOf(sa), esn: true, mode };
+        const outbound = new OutboundSa({ ...options, ...ends, encapsulation });
+        const sealed = sealWith(outbound, inners);
+        for (const [index, inner] of inners.entries()) {
+          const outer = espOf(sealed[index] ?? Buffer.alloc(0));
+          const wanted = parsePacket(inner);
+          expect([outer.outer.source, outer.outer.destination]).toEqual([source, destination]);
+          expect(outer.udp).toBe(encapsulation === 'udp');
+          const opened = openEsp(sa, outer.esp, BigInt(index + 1));
+          expect(opened.nextHeader).toBe(wanted.protocol);
+          expect(opened.body.equals(wanted.payload)).toBe(true);
+        }
+        const theirs = inners.map((inner, index) => {
+          const { payload, protocol } = parsePacket(inner);
+          const esp = sealEsp(sa, payload, protocol, { sequence: BigInt(index + 1) });
+          const tunnel = { source, destination };
+          const udp = { sourcePort: 4500, destinationPort: 4500 };
+          return outerPacket(
+            encapsulation === 'udp' ? { ...tunnel, udp } : tunnel,
+            parsePacket(inner),
+            esp,
+          );
+        });
+        const opened = openWith(new InboundSa(options), theirs);
+        for (const [index, inner] of inners.entries()) {
+          const packet = opened[index];
+          if (!Buffer.isBuffer(packet)) throw new Error(`packet ${index}: ${String(packet)}`);
+          const [found, wanted] = [parsePacket(packet), parsePacket(inner)];
+          expect([found.source, found.destination]).toEqual([source, destination]);
+          expect(found.protocol).toBe(wanted.protocol);
+          expect(found.payload.equals(wanted.payload)).toBe(true);
+        }
+      }
+    },
+  );
+});
 
 describe('the library and our oracle', () => {
   it.each(cases)('$suite, ESN $esn, $encapsulation, $ends.local', (what) => {

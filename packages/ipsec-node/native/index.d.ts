@@ -296,6 +296,8 @@ export interface NativeSa {
   /** Encryption key, then salt or integrity key; copied. */
   key: Uint8Array
   endpoint: NativeEndpoint
+  /** tunnel or transport; absent: tunnel. */
+  mode?: string
   esn: boolean
   replayWindow: number
   sequenceNumber: bigint
