@@ -27,7 +27,8 @@ use std::sync::mpsc::Sender;
 
 /// What the control plane asks of it.
 pub(crate) enum InboundCommand {
-    /// Adds SAs whose SPIs are free.
+    /// Adds SAs whose SPIs are free. In the boxes that the SAD keeps them in: they are not copied.
+    #[allow(clippy::vec_box)]
     Add(Vec<Box<InboundSa>>, Sender<()>),
     /// Removes SAs; those that are not there are passed over.
     Remove(Vec<u32>, Sender<()>),

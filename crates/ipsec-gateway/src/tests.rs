@@ -495,7 +495,7 @@ fn an_sa_that_does_not_fit_leaves_the_packet_waiting_with_its_time() {
 #[test]
 fn the_newest_sa_of_an_entry_carries_its_packets_and_an_older_one_after_it() {
     let mut out = out(view(Action::Protect, vec![outbound_sa(0x101)]));
-    let mut spi = |out: &mut Out| spi_of(&send(out, super_packet(MSS), ReadOffload::None)[0]);
+    let spi = |out: &mut Out| spi_of(&send(out, super_packet(MSS), ReadOffload::None)[0]);
     assert_eq!(spi(&mut out), 0x101);
     add(&mut out, outbound_sa(0x102), 0);
     assert_eq!(spi(&mut out), 0x102);
@@ -639,7 +639,7 @@ fn ike_and_keepalives_leave_by_the_socket_of_their_port() {
         bytes: vec![0xff],
         counter,
     };
-    let mut hand_over = |out: &mut Out, datagram: Outgoing| {
+    let hand_over = |out: &mut Out, datagram: Outgoing| {
         let (reply, answer) = std::sync::mpsc::channel();
         let command = OutboundCommand::Send(vec![datagram], reply);
         out.worker.handle(command, 0);
