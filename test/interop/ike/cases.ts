@@ -191,7 +191,7 @@ export const REFUSALS: readonly Refusal[] = [
     wrong: { id: 'c.example' },
     says: {
       strongswan: /AUTHENTICATION_FAILED|no matching peer config|constraint check failed/i,
-      ours: /ident/i,
+      ours: /remote\.id|local\.id/,
     },
   },
   {
@@ -213,7 +213,10 @@ export const REFUSALS: readonly Refusal[] = [
     name: 'selectors that do not meet',
     case: plain('selectors that do not meet', {}),
     wrong: { child: { local: ['10.77.0.0/24'], remote: ['10.78.0.0/24'] } },
-    says: { strongswan: /TS_UNACCEPTABLE|traffic selectors/i, ours: /selector/i },
+    says: {
+      strongswan: /TS_UNACCEPTABLE|traffic selectors/i,
+      ours: /TS_UNACCEPTABLE|the peer has no policy|no policy of this peer/i,
+    },
   },
   ...(['expired', 'revoked', 'other-authority', 'not-yet-valid'] as const).map(
     (certificate): Refusal => ({

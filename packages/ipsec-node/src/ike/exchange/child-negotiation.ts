@@ -6,7 +6,7 @@ import type { ChildTerms } from '../../pad/child-terms.js';
 import { formatProposal, type Proposal, transformsOf } from '../../sad/proposal.js';
 import { formatTransform, KEY_EXCHANGE_NONE } from '../../sad/transform.js';
 import type { PacketFields } from '../../spd/packet.js';
-import type { Selector } from '../../spd/selector.js';
+import { formatAddresses, type Selector } from '../../spd/selector.js';
 import type { Difference } from '../action.js';
 import { spiBytes, spiOf } from '../bytes.js';
 import { type ChildAgreement, suiteOf } from '../child-sa.js';
@@ -103,9 +103,7 @@ export function readChildAnswer(
   const tsr = findPayload(answer, 'ts-responder');
   if (payload === null || tsi === null || tsr === null) {
     const notify = error?.notify ?? NOTIFY.INVALID_SYNTAX;
-    tellRefused(sa, terms, 'peer', notify, refusalOfPeer(notify), [
-      { field: 'proposals', ours: proposalsText(offer.proposals), theirs: 'not told by the peer' },
-    ]);
+    tellRefused(sa, terms, 'peer', notify, refusalOfPeer(notify), ownTerms(offer, notify));
     throw new ExchangeRefused(`the peer answered ${formatNotify(notify)}`, null);
   }
   const checked = checkAnswer(offer.proposals, payload.proposals, offer.rules);
@@ -369,6 +367,18 @@ function refusalOfPeer(notify: number): string {
     default:
       return 'the peer refused the Child SA';
   }
+}
+
+/** What of ours the peer did not take; it never says what it would. */
+function ownTerms(offer: ChildOffer, notify: number): readonly Difference[] {
+  const theirs = 'not told by the peer: see its log';
+  const { local, remote } = offer.request.selector;
+  return notify === NOTIFY.TS_UNACCEPTABLE || notify === NOTIFY.SINGLE_PAIR_REQUIRED
+    ? [
+        { field: 'local', ours: formatAddresses(local), theirs },
+        { field: 'remote', ours: formatAddresses(remote), theirs },
+      ]
+    : [{ field: 'proposals', ours: proposalsText(offer.proposals), theirs }];
 }
 
 const proposalsText = (proposals: readonly Proposal[]): string =>

@@ -183,7 +183,7 @@ export function* respondInit(
   return {
     payloads,
     after: () => {
-      noteNat(sa, init.payloads, forced);
+      noteNat(sa, init.payloads, forced, 0n);
       useFirstKeys(sa, init.proposal, ni, nr, answered.secret);
       done({
         ni,
@@ -405,14 +405,22 @@ export function natPayloads(sa: IkeSa, forced: boolean): readonly Payload[] {
   ];
 }
 
-/** What the peer's hashes say about NATs on the way (RFC 7296 section 2.23). */
-export function noteNat(sa: IkeSa, payloads: readonly Payload[], forced: boolean): void {
+/**
+ * What the peer's hashes say about NATs on the way (RFC 7296 section 2.23). They are over the SPIs of
+ * the header that they came with: in the first request that of the responder is zero.
+ */
+export function noteNat(
+  sa: IkeSa,
+  payloads: readonly Payload[],
+  forced: boolean,
+  spiResponder: bigint = sa.spiResponder,
+): void {
   const notifies = allPayloads(payloads, 'notify');
   const sources = notifies.filter(({ notify }) => notify === NOTIFY.NAT_DETECTION_SOURCE_IP);
   const destination = findNotify(payloads, NOTIFY.NAT_DETECTION_DESTINATION_IP);
   const { local, localPort, remote, remotePort } = sa.endpoint;
   const hash = (address: string, port: number): Uint8Array =>
-    natDetectionHash(sa.spiInitiator, sa.spiResponder, address, port);
+    natDetectionHash(sa.spiInitiator, spiResponder, address, port);
   // Without the notifications the peer knows no NAT traversal, and ESP goes as it is.
   sa.nat.remote =
     sources.length > 0 && !sources.some(({ data }) => isSameBytes(data, hash(remote, remotePort)));
