@@ -210,7 +210,7 @@ export class IpsecNodePeer implements IkePeer {
       },
       ...(psk === undefined ? {} : { psk: this.#save(`${peer.name}.psk`, psk) }),
       proposals: peer.proposals,
-      ...(peer.proposals.some((each) => each.includes('sha1')) ? { legacy: true } : {}),
+      ...(peer.proposals.some((each) => /sha1|cmac|xcbc/.test(each)) ? { legacy: true } : {}),
       encapsulation: peer.forceEncapsulation === true ? 'forced' : 'auto',
       fragmentation: peer.fragmentation ?? true,
       mobike: peer.mobike ?? false,

@@ -350,7 +350,10 @@ export class IkeSa {
     this.send(pending.datagrams);
     // RFC 7296 section 2.4: exponentially longer waits, with jitter against peers in step.
     const [jitter = 0] = this.host.random(1);
-    const wait = limits.retransmitMs * limits.retransmitBase ** (pending.attempts - 1);
+    const wait = Math.min(
+      limits.retransmitMs * limits.retransmitBase ** (pending.attempts - 1),
+      limits.retransmitWaitMs,
+    );
     pending.timer = this.host.timers.add(
       this.host.now + wait * (0.9 + (0.2 * jitter) / 255),
       () => {

@@ -32,7 +32,9 @@ export const IKE_LIMITS = {
   wrongMessageMax: 3,
   retransmitMs: 1_000,
   retransmitBase: 1.8,
-  retransmitMax: 10,
+  /** No wait between two tries is longer: all of them together are less than three minutes. */
+  retransmitWaitMs: 30_000,
+  retransmitMax: 9,
   /** The same for the Delete of an IKE SA: after about two minutes it is gone here in any case. */
   deleteTriesMax: 7,
   /** An IKE SA that was rekeyed waits this long for its Delete, and one that lost a collision. */
