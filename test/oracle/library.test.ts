@@ -124,7 +124,10 @@ describe('transport mode of the library and our oracle', () => {
         for (const [index, inner] of inners.entries()) {
           const outer = espOf(sealed[index] ?? Buffer.alloc(0));
           const wanted = parsePacket(inner);
-          expect([outer.outer.source, outer.outer.destination]).toEqual([source, destination]);
+          expect([outer.outer.source, outer.outer.destination]).toEqual([
+            wanted.source,
+            wanted.destination,
+          ]);
           expect(outer.udp).toBe(encapsulation === 'udp');
           const opened = openEsp(sa, outer.esp, BigInt(index + 1));
           expect(opened.nextHeader).toBe(wanted.protocol);
@@ -146,7 +149,7 @@ describe('transport mode of the library and our oracle', () => {
           const packet = opened[index];
           if (!Buffer.isBuffer(packet)) throw new Error(`packet ${index}: ${String(packet)}`);
           const [found, wanted] = [parsePacket(packet), parsePacket(inner)];
-          expect([found.source, found.destination]).toEqual([source, destination]);
+          expect([found.source, found.destination]).toEqual([wanted.source, wanted.destination]);
           expect(found.protocol).toBe(wanted.protocol);
           expect(found.payload.equals(wanted.payload)).toBe(true);
         }
