@@ -190,7 +190,13 @@ impl<T: TunQueue, N: NetworkQueue> OutboundWorker<T, N> {
         if held_ms.is_some() {
             self.counters.count(Counter::HoldReleased, 1);
         }
-        self.seal_and_send(sa, &tunnel, &target, (segmented.packets, segmented.content), now_ms);
+        self.seal_and_send(
+            sa,
+            &tunnel,
+            &target,
+            (segmented.packets, segmented.content),
+            now_ms,
+        );
         if segmented.layout != self.layout && segmented.layout.segment_len >= LAYOUT_SEGMENT_LEN_MIN
         {
             self.layout = segmented.layout;

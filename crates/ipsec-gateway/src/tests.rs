@@ -127,8 +127,11 @@ fn spd(action: Action) -> Arc<Spd> {
 }
 
 fn view(action: Action, sas: Vec<OutboundSa>) -> OutboundView {
-    let sas = sas.into_iter().map(|sa| (Arc::new(sa), tunnel())).collect();
-    OutboundView::new(spd(action), sas)
+    let sas = sas.into_iter().map(|sa| {
+        let tunnel = *sa.tunnel();
+        (Arc::new(sa), tunnel)
+    });
+    OutboundView::new(spd(action), sas.collect())
 }
 
 /// The one socket of most tests.

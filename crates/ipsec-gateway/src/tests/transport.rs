@@ -71,8 +71,10 @@ fn a_super_packet_crosses_without_its_ip_header_and_is_one_write_again() {
     let sealed_len = 24 + (HEADERS - 20 + MSS + 2).next_multiple_of(16) + 16;
     let mut inn = inn(&[0x202]);
     let (reply, answer) = std::sync::mpsc::channel();
-    inn.worker
-        .handle(InboundCommand::Add(vec![inbound_transport(0x101)], reply), 0);
+    inn.worker.handle(
+        InboundCommand::Add(vec![inbound_transport(0x101)], reply),
+        0,
+    );
     answer.recv().unwrap();
     for (bytes, len, target) in sent {
         assert_eq!((len, bytes.len()), (sealed_len, 20 * sealed_len));
@@ -112,8 +114,10 @@ fn packets_of_both_modes_in_one_receive_keep_their_bytes() {
     let longest = tunnel_packets[0].len().max(*len);
     let mut inn = inn(&[0x202]);
     let (reply, answer) = std::sync::mpsc::channel();
-    inn.worker
-        .handle(InboundCommand::Add(vec![inbound_transport(0x101)], reply), 0);
+    inn.worker.handle(
+        InboundCommand::Add(vec![inbound_transport(0x101)], reply),
+        0,
+    );
     answer.recv().unwrap();
     for (tunnelled, transported) in tunnel_packets.iter().zip(&transport_packets) {
         for packet in [tunnelled, transported] {
@@ -143,8 +147,10 @@ fn an_audit_record_tells_the_number_of_a_refused_packet() {
     bytes[last] ^= 1;
     let mut inn = inn(&[0x202]);
     let (reply, answer) = std::sync::mpsc::channel();
-    inn.worker
-        .handle(InboundCommand::Add(vec![inbound_transport(0x101)], reply), 0);
+    inn.worker.handle(
+        InboundCommand::Add(vec![inbound_transport(0x101)], reply),
+        0,
+    );
     answer.recv().unwrap();
     inn.network.send.send((bytes, len, from_host())).unwrap();
     assert!(inn.worker.turn(0).unwrap());
