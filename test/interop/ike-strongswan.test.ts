@@ -28,6 +28,8 @@ function chosen<T>(all: readonly T[], initiator: Side): readonly T[] {
   return EVERY_CASE ? all : all.filter((_case, index) => SIDES[index % 2] === initiator);
 }
 
+/** The datapath has no AES-192-GCM. */
+const CIPHERS = CIPHER_CASES.filter(({ esp }) => !OURS_IS_READY || !esp.includes('aes192gcm'));
 /** Between IPv6 outer addresses the product loses packets of its own here: docs/interop.md. */
 const PATHS = PATH_CASES.filter(({ outer }) => !OURS_IS_READY || outer !== 6);
 
@@ -106,7 +108,7 @@ describeWith(NEEDS, 'IKEv2 with strongSwan', () => {
   }
 
   for (const [title, cases] of [
-    ['algorithms', CIPHER_CASES],
+    ['algorithms', CIPHERS],
     ['authentication', AUTH_CASES],
     ['paths', PATHS],
   ] as const) {
