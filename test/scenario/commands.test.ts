@@ -26,7 +26,7 @@ const FAULTY = `gateway:
   laboratory: true
   unprotectd: [ wan0 ]
   interface: { name: ipsec9, mtu: 99999999 }
-peers:
+pools:
   branch: { address: 192.0.2.2 }
 policies:
   - name: lan
@@ -50,7 +50,7 @@ associations:
 const FAULTS = [
   [4, 'gateway.unprotectd', 'did you mean unprotected?'],
   [5, 'gateway.interface.mtu', 'accepted: auto, or 576..65535'],
-  [6, 'peers', 'not in this version'],
+  [6, 'pools', 'not in this version'],
   [10, 'policies[0].local', 'did you mean 10.1.0.0/16?'],
   [12, 'policies[0].action', 'accepted: protect, bypass, discard; did you mean protect?'],
   [13, 'policies[1].name', 'accepted: a name that no other policy has'],
