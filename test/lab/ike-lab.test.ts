@@ -136,14 +136,14 @@ describeWith(NEEDS, 'the laboratory for IKEv2', () => {
     const before = onlySa(await b.sas());
     expect(before).toMatchObject({ natLocal: true, natRemote: true });
     expect(before.remote.address).toBe(topology.a.box.publicAddress);
-    expect(before.remote.port).toBeGreaterThanOrEqual(20_000);
+    expect(before.remote.port).not.toBe(4500);
     await topology.a.box.remap();
     const flow = await traffic.start({ perSecond: 100 });
     await flow.arrived(20);
     await flow.stop();
     const after = onlySa(await b.sas());
     expect(after.initiatorSpi).toBe(before.initiatorSpi);
-    expect(after.remote.port).toBeGreaterThanOrEqual(22_000);
+    expect(after.remote.port).not.toBe(before.remote.port);
     expect(await traffic.transfer()).toEqual({ aToB: complete(50), bToA: complete(50) });
     await topology.reset();
   });

@@ -32,7 +32,11 @@ export class NatBox {
     return this.place.outside[this.#mapping % 2 === 0 ? 0 : 1];
   }
 
-  /** Source ports outside are of a range of its own, never the sender's. */
+  /**
+   * Source ports outside are of a range of its own, never the sender's. Where two packets of a new
+   * flow pass at once, Linux gives the second another port, also at a box that only passes it in:
+   * which one a peer saw may only be compared, never said beforehand.
+   */
   async on(options: NatOptions = {}): Promise<void> {
     this.#options = options;
     this.#mapping = 0;
