@@ -6,7 +6,7 @@ use crate::{OpenError, sys};
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, MaybeUninitSlice, MsgHdr, MsgHdrMut, Protocol, SockAddr, Socket, Type};
 use std::io::{self, IoSlice};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -272,7 +272,8 @@ impl NetworkQueue for SocketNetwork {
 
     fn receive(&mut self, buffer: &mut [u8]) -> io::Result<Option<Received>> {
         let mut control = [0u8; CONTROL_LEN];
-        let mut name = SockAddr::from(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
+        // Its length is the room that the kernel has for the sender's: the larger family's.
+        let mut name = SockAddr::from(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)));
         let (mut len, control_len, truncated) = {
             let mut buffers = [MaybeUninitSlice::new(sys::as_uninit(buffer))];
             let mut message = MsgHdrMut::new()
