@@ -61,8 +61,8 @@ function textOf(path: string): string | undefined {
   }
 }
 
-/** Builds the addon with these edits and returns its path. */
-export async function buildAddon(edits: readonly Edit[]): Promise<string> {
+/** Builds the addon with these edits into a file of this name, and returns its path. */
+export async function buildAddon(name: string, edits: readonly Edit[]): Promise<string> {
   writeCopy(edits);
   await run(['cargo', 'build', '--package', 'ipsec-napi', '--lib', '--locked', '--quiet'], {
     cwd: copy,
@@ -70,7 +70,7 @@ export async function buildAddon(edits: readonly Edit[]): Promise<string> {
     env: { CARGO_TARGET_DIR: join(repositoryRoot, 'target') },
     timeoutMs: BUILD_MS_MAX,
   });
-  const addon = join(folder, 'mutated.node');
+  const addon = join(folder, `${name}.node`);
   // A new file: the old one may be mapped still.
   rmSync(addon, { force: true });
   copyFileSync(join(repositoryRoot, 'target/debug/libipsec_napi.so'), addon);
@@ -80,8 +80,8 @@ export async function buildAddon(edits: readonly Edit[]): Promise<string> {
 const PACKAGE = 'packages/ipsec-node';
 
 /** Copies the compiled program with these edits and returns the path of its command line. */
-export function copyProgram(edits: readonly Edit[]): string {
-  const program = join(folder, 'program');
+export function copyProgram(name: string, edits: readonly Edit[]): string {
+  const program = join(folder, name);
   const original = (name: string): string => join(repositoryRoot, PACKAGE, name);
   rmSync(program, { recursive: true, force: true });
   mkdirSync(program, { recursive: true });
