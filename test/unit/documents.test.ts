@@ -45,17 +45,14 @@ describe('the README', () => {
   const readme = read('README.md');
 
   it('has a quick start whose files are without fault', () => {
-    for (const [index, name] of ['west-to-east', 'east-to-west'].entries()) {
-      const key = `${'0123456789ab'.repeat(6).slice(index)}${'0'.repeat(index)}`;
-      writeFileSync(join(folder, `${name}.key`), key, { mode: 0o600 });
-    }
+    writeFileSync(join(folder, 'lan.psk'), '0123456789abcdef'.repeat(4), { mode: 0o600 });
     const files = blocks(readme, 'yaml');
     expect(files).toHaveLength(2);
     for (const [index, text] of files.entries()) {
       const file = join(folder, `${index}.yaml`);
       writeFileSync(file, text);
       const main = 'packages/ipsec-node/dist/cli/main.js';
-      expect(node([main, 'check', '-c', file])).toMatch(/is valid: 2 policies, 1 association/);
+      expect(node([main, 'check', '-c', file])).toMatch(/is valid: 2 policies, 1 peer, 0 associations, 0 warnings/);
     }
   });
 
