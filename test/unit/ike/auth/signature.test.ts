@@ -83,7 +83,6 @@ describe('the AlgorithmIdentifier of a signature', () => {
   };
 
   it.each([
-    ['rsa', 'RSASSA-PSS with SHA-256', [2], 'pss'],
     ['rsa', 'sha256WithRSAEncryption', [2], 'pkcs1'],
     ['rsa', 'sha384WithRSAEncryption', [3], 'pkcs1'],
     ['rsa', 'sha512WithRSAEncryption', [4], 'pkcs1'],
@@ -126,20 +125,31 @@ describe('the AlgorithmIdentifier of a signature', () => {
     for (const key of KINDS) expect(readSignature(key, 14, data).kind).toBe('refused');
   });
 
-  it('is the one that OpenSSL writes, as strongSwan does, without the trailer field', () => {
+  it('of RSASSA-PSS is the one that OpenSSL writes, without the trailer field', () => {
     // AlgorithmIdentifier of a certificate that OpenSSL 3.0 signed with -sigopt
-    // rsa_padding_mode:pss, rsa_pss_saltlen:digest and each of the three hashes.
-    for (const [hash, salt] of [
-      ['01', '20'],
-      ['02', '30'],
-      ['03', '40'],
-    ]) {
+    // rsa_padding_mode:pss, rsa_pss_saltlen:digest and each of the three hashes. strongSwan sends
+    // these, libreswan takes no others.
+    for (const [number, hash, salt] of [
+      [2, '01', '20'],
+      [3, '02', '30'],
+      [4, '03', '40'],
+    ] as const) {
       const oid = `06096086480165030402${hash}0500`;
       const der =
         `304106092a864886f70d01010a3034a00f300d${oid}` +
         `a11c301a06092a864886f70d010108300d${oid}a2030201${salt}`;
+      const choice = chooseSignature('rsa', [number]);
+      expect(choice.kind === 'chosen' && Buffer.from(choice.prefix).toString('hex')).toBe(
+        `43${der}`,
+      );
       expect(readSignature('rsa', 14, bytes(`43${der}00`)).kind).toBe('read');
     }
+  });
+
+  it('of RSASSA-PSS is taken as RFC 7427 writes it, with the trailer field', () => {
+    const der = identifier('RSASSA-PSS with SHA-256');
+    const length = (der.length / 2).toString(16);
+    expect(readSignature('rsa', 14, bytes(`${length}${der}00`)).kind).toBe('read');
   });
 
   it('is refused with any byte changed', () => {

@@ -39,17 +39,18 @@ const HASHES: readonly HashName[] = ['sha256', 'sha384', 'sha512'];
 
 /**
  * RSASSA-PSS with the hash, MGF1 with the same hash, and a salt of its length. RFC 7427 appendix
- * A.4.3 has NULL parameters and the trailer field; RFC 4055 section 2.1 lets the NULL be absent and
- * DER leaves the trailer field out, as strongSwan does. All other parameters are refused, the empty
- * and the default ones first of all (RFC 8247 section 3.2.1).
+ * A.4.3 has NULL parameters and the trailer field, which DER leaves out where it is the default: so it
+ * is sent, as strongSwan does, and libreswan takes nothing else. RFC 4055 section 2.1 lets the NULL be
+ * absent. All other parameters are refused, the empty and the default ones first of all (RFC 8247
+ * section 3.2.1).
  */
 function pssIdentifiers(hash: HashName): readonly Uint8Array[] {
   const oid = `06096086480165030402${{ sha256: '01', sha384: '02', sha512: '03' }[hash]}`;
   const salt = { sha256: '20', sha384: '30', sha512: '40' }[hash];
   const [pss, mgf1] = ['06092a864886f70d01010a', '06092a864886f70d010108'];
   return [
-    `3046${pss}3039a00f300d${oid}0500a11c301a${mgf1}300d${oid}0500a2030201${salt}a303020101`,
     `3041${pss}3034a00f300d${oid}0500a11c301a${mgf1}300d${oid}0500a2030201${salt}`,
+    `3046${pss}3039a00f300d${oid}0500a11c301a${mgf1}300d${oid}0500a2030201${salt}a303020101`,
     `3042${pss}3035a00d300b${oid}a11a3018${mgf1}300b${oid}a2030201${salt}a303020101`,
     `303d${pss}3030a00d300b${oid}a11a3018${mgf1}300b${oid}a2030201${salt}`,
   ].map(fromHex);
