@@ -153,8 +153,8 @@ export function faultsAtRest(simulation: Simulation, expected: Expected): readon
   return faults;
 }
 
-/** Each SA of one side is the other's, by SPI and by key. */
-function disagreements(simulation: Simulation): readonly string[] {
+/** What the two do not agree on: each SA of one side is the other's, by SPI and by key. */
+export function disagreements(simulation: Simulation): readonly string[] {
   const faults: string[] = [];
   const spisOf = (side: Side): string =>
     simulation
@@ -165,6 +165,12 @@ function disagreements(simulation: Simulation): readonly string[] {
   if (spisOf('a') !== spisOf('b')) faults.push('the two have other IKE SAs');
   for (const side of SIDES) {
     const theirs = simulation.datapaths[other(side)].inbound;
+    const { inbound, outbound } = simulation.datapaths[side];
+    const sending = new Set(simulation.datapaths[other(side)].outbound.map(({ id }) => id.spi));
+    for (const spi of inbound.keys()) {
+      if (!sending.has(spi)) faults.push(`${other(side)} does not send by ${side}'s SA`);
+    }
+    if (inbound.size !== outbound.length) faults.push(`${side} has half a child`);
     for (const { id, key } of simulation.datapaths[side].outbound) {
       const inbound = theirs.get(id.spi);
       if (inbound === undefined) faults.push(`${other(side)} does not receive by ${side}'s SA`);

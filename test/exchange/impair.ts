@@ -5,6 +5,7 @@ import {
 } from '../../packages/ipsec-node/src/ike/payload/payload.js';
 import { formatNotify } from '../../packages/ipsec-node/src/ike/notify.js';
 import { Eavesdropper, type Frame } from './eavesdropper.js';
+import { disagreements } from './explore.js';
 import { other, type Side, SIDES, type Simulation } from './simulator.js';
 import { toySimulation } from './wire.js';
 
@@ -49,13 +50,14 @@ export interface Outcome {
 export function impair(place: Place, asks: Side, change: Change): Outcome | null {
   const { exchange, isResponse, does } = PLACES[place];
   const eavesdropper = new Eavesdropper();
-  const simulation = toySimulation();
+  // Each asks after the other: what one has dropped is dropped by both in the end.
+  const simulation = toySimulation({ both: { livenessMs: 120_000 } });
   const bad = isResponse ? other(asks) : asks;
   const victim = other(bad);
   let isArmed = does === 'connect';
   let changed = 0;
   let answer = 'nothing';
-  let isNoChange = false;
+  let effective = 0;
   const known = new Map<string, Uint8Array | null>();
   simulation.translate = (datagram, from) => {
     const message = eavesdropper.observe(datagram);
@@ -75,7 +77,7 @@ export function impair(place: Place, asks: Side, change: Change): Outcome | null
       const open = eavesdropper.frames(datagram.payload);
       if (open === null) throw new Error('a message that cannot be opened');
       const made = change(open, datagram.payload);
-      if (isSame(open, made)) isNoChange = true;
+      if (!isSame(open, made)) effective += 1;
       payload =
         made === null || made instanceof Uint8Array
           ? made
@@ -95,9 +97,11 @@ export function impair(place: Place, asks: Side, change: Change): Outcome | null
   // One rekey that fails is tried again; what was refused is settled by now.
   isArmed = false;
   simulation.runNow(900_000);
-  if (isNoChange) return null;
+  if (changed > 0 && effective === 0) return null;
   const faults = faultsOf(simulation);
   if (changed === 0) faults.push('nothing was changed');
+  // What a peer deletes without a word stays where it is.
+  if (place !== 'Delete request') faults.push(...disagreements(simulation));
   const { ikeSas, children } = simulation.endpoints[victim].usage();
   return { answer, ikeSas, children, faults };
 }

@@ -196,8 +196,6 @@ export const OUTCOMES: Readonly<Record<Place, Readonly<Record<string, readonly s
       'has every reserved bit set',
       'has a higher minor version',
       'says that a higher version is spoken',
-      'has proposal number 0',
-      'has proposal number 9',
       'lacks IDr',
       'has a TSr that is wider',
       'has a TSr of one address',
@@ -247,7 +245,13 @@ export const OUTCOMES: Readonly<Record<Place, Readonly<Record<string, readonly s
       'comes in clear',
       'is a fragment 1 of 2 alone',
     ],
-    'ok 1/0': ['lacks SA', 'lacks TSi', 'lacks TSr'],
+    'ok 1/0': [
+      'has proposal number 0',
+      'has proposal number 9',
+      'lacks SA',
+      'lacks TSi',
+      'lacks TSr',
+    ],
     'NO_PROPOSAL_CHOSEN 1/0': [
       'has the SA protocol 0',
       'has the SA protocol 77',
@@ -414,6 +418,8 @@ export const OUTCOMES: Readonly<Record<Place, Readonly<Record<string, readonly s
       'says that a higher version is spoken',
       'has a TSr that is wider',
       'has a TSr of one address',
+      'has proposal number 0',
+      'has proposal number 9',
       'lacks N(REKEY_SA)',
     ],
     'UNSUPPORTED_CRITICAL_PAYLOAD 1/1': [
@@ -434,7 +440,6 @@ export const OUTCOMES: Readonly<Record<Place, Readonly<Record<string, readonly s
       'has the SA protocol 77',
       'has the SA protocol AH',
     ],
-    'ok 1/2': ['has proposal number 0', 'has proposal number 9'],
     'TS_UNACCEPTABLE 1/1': [
       'has a TSi of a type that is not known',
       'has a TSr of other addresses',
@@ -574,9 +579,8 @@ export const OUTCOMES: Readonly<Record<Place, Readonly<Record<string, readonly s
       'has every reserved bit set',
       'has a higher minor version',
       'says that a higher version is spoken',
-      'has proposal number 0',
-      'has proposal number 9',
     ],
+    'ok 0/0': ['has proposal number 0', 'has proposal number 9'],
     'UNSUPPORTED_CRITICAL_PAYLOAD 1/1': [
       'has an unknown critical payload',
       'begins with an unknown critical payload',

@@ -5,6 +5,8 @@ import type { SaIdentifier, SaParameters } from '../../packages/ipsec-node/src/s
 export class SimulatedDatapath {
   readonly inbound = new Map<number, SaParameters>();
   readonly outbound: SaParameters[] = [];
+  /** What was to be deleted and was not there. */
+  readonly strays: SaIdentifier[] = [];
   /** Packets of inbound SAs, and when the last came. */
   private readonly use = new Map<number, { packets: bigint; at: number }>();
 
@@ -22,11 +24,12 @@ export class SimulatedDatapath {
   delete(sas: readonly SaIdentifier[]): void {
     for (const { direction, spi } of sas) {
       if (direction === 'inbound') {
-        this.inbound.delete(spi);
+        if (!this.inbound.delete(spi)) this.strays.push({ direction, spi });
         this.use.delete(spi);
       } else {
         const index = this.outbound.findIndex(({ id }) => id.spi === spi);
         if (index >= 0) this.outbound.splice(index, 1);
+        else this.strays.push({ direction, spi });
       }
     }
   }

@@ -23,7 +23,7 @@ import {
 } from '../../packages/ipsec-node/src/ike/endpoint.js';
 import type { ComputeResult, ComputeTask } from '../../packages/ipsec-node/src/ike/compute.js';
 import type { Pad } from '../../packages/ipsec-node/src/pad/pad.js';
-import type { SaParameters } from '../../packages/ipsec-node/src/sad/sa.js';
+import type { SaIdentifier, SaParameters } from '../../packages/ipsec-node/src/sad/sa.js';
 import { SimulatedDatapath } from './simulated-datapath.js';
 
 export const ADDRESS = { a: '192.0.2.1', b: '192.0.2.2' } as const;
@@ -62,6 +62,8 @@ export interface SimulationOptions {
   readonly translate?: (datagram: IkeDatagram, from: Side) => IkeDatagram | null;
   /** Refuses to install these SAs. */
   readonly refuseInstall?: (side: Side, sas: readonly SaParameters[]) => string | null;
+  /** Refuses to give this SA another endpoint. */
+  readonly refuseUpdate?: (side: Side, id: SaIdentifier) => string | null;
   /** Does work in the place of the product's crypto; null: the product's does it. */
   readonly compute?: (side: Side, task: ComputeTask) => ComputeResult | null;
   /** How long an effect takes; at once where it is left out. */
@@ -159,6 +161,13 @@ export class Simulation {
         break;
       case 'update':
         this.updates.push({ side, update: action });
+        for (const id of action.sas) {
+          const refused = this.options.refuseUpdate?.(side, id) ?? null;
+          if (refused === null) continue;
+          this.schedule(0, () =>
+            this.perform(side, this.endpoints[side].handleFailure(id, refused, this.now)),
+          );
+        }
         break;
       case 'keepalive':
         this.keepalives.push({ side, at: this.now });

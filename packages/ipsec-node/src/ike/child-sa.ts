@@ -10,7 +10,7 @@ import type { Milliseconds } from '../clock.js';
 import { InternalError } from '../errors.js';
 import type { ChildTerms } from '../pad/child-terms.js';
 import { formatProposal, type Proposal, transformsOf } from '../sad/proposal.js';
-import type { SaParameters } from '../sad/sa.js';
+import type { SaIdentifier, SaParameters } from '../sad/sa.js';
 import {
   encryptionKeyLen,
   integrityKeyLen,
@@ -19,7 +19,7 @@ import {
 } from '../sad/suite.js';
 import { ESN_YES } from '../sad/transform.js';
 import type { Selector } from '../spd/selector.js';
-import type { ChildSnapshot } from './action.js';
+import type { ChildSnapshot, SaEndpoint } from './action.js';
 import { concatBytes } from './bytes.js';
 import { deriveChildKeys } from './crypto/key-schedule.js';
 import type { IkeSa } from './ike-sa.js';
@@ -83,7 +83,10 @@ export class ChildSa {
   private readonly timers = new Map<string, TimerHandle>();
   /** Built, and not yet given to the datapath: the side that answered a rekey. */
   private held: SaParameters | null = null;
-  private isOutboundInstalled = false;
+  /** `unwanted`: on its way into the datapath, to be taken out as soon as it is there. */
+  private outbound: 'none' | 'installing' | 'installed' | 'unwanted' = 'none';
+  /** Where the SAs were told to go. */
+  private placedAt: SaEndpoint;
 
   constructor(
     /** The IKE SA that it belongs to; its rekey gives it another. */
@@ -95,6 +98,7 @@ export class ChildSa {
     this.agreement = agreement;
     this.terms = agreement.terms;
     this.isOurs = isOurs;
+    this.placedAt = ike.endpoint;
   }
 
   get inboundSpi(): number {
@@ -107,7 +111,7 @@ export class ChildSa {
 
   /**
    * The parameters of both SAs. The keys are copies in the result; whoever installs them zeroes
-   * them. `outbound: 'held'` keeps the one that sends back until {@link takeHeld}.
+   * them. `outbound: 'held'` keeps the one that sends back until {@link switchOver}.
    */
   build(material: ChildKeyMaterial, outbound: 'now' | 'held'): readonly SaParameters[] {
     const { ike } = this;
@@ -153,35 +157,79 @@ export class ChildSa {
       encryption.fill(0);
       integrity.fill(0);
     }
+    this.placedAt = ike.endpoint;
     // What receives comes first: the peer's first packet may be on its way already.
     if (outbound === 'now') {
-      this.isOutboundInstalled = true;
+      this.outbound = 'installing';
       return [inboundSa, outboundSa];
     }
     this.held = outboundSa;
     return [inboundSa];
   }
 
-  /** The SA that sends, where it waits for the peer to be ready; the caller installs it. */
-  takeHeld(): SaParameters | null {
-    const held = this.held;
-    if (held === null) return null;
-    this.held = null;
-    this.isOutboundInstalled = true;
-    // The peer may have moved meanwhile.
-    return { ...held, ...this.ike.endpoint };
+  /** What {@link build} gave is in the datapath. */
+  settle(): void {
+    this.state = 'installed';
+    this.establishedAt = this.ike.host.now;
+    if (this.outbound === 'installing') this.outbound = 'installed';
+    this.followEndpoint();
   }
 
-  /** Whether the SA that sends is in the datapath. */
-  get hasOutbound(): boolean {
-    return this.isOutboundInstalled;
+  /**
+   * The peer is ready for the SA that sends: it goes into the datapath, in its turn, so that what is
+   * taken out after this is taken out when it is there.
+   */
+  switchOver(): void {
+    const { held } = this;
+    const { endpoint, host } = this.ike;
+    if (held === null) return;
+    this.held = null;
+    this.outbound = 'installing';
+    this.placedAt = endpoint;
+    // The peer may have moved since it was built.
+    host.begin({ kind: 'install', sas: [{ ...held, ...endpoint }] }, (result) => {
+      if (result.kind === 'install') this.settleHeld(result.refused);
+    });
+  }
+
+  private settleHeld(refused: string | null): void {
+    const wasWanted = this.outbound === 'installing';
+    this.outbound = refused === null ? 'installed' : 'none';
+    if (!wasWanted) {
+      this.retireOutbound();
+    } else if (refused === null) {
+      this.followEndpoint();
+    } else {
+      // Without it the child is of no use.
+      this.ike.host.giveUpChild(this, `the datapath refused the SA that sends: ${refused}`);
+    }
+  }
+
+  // The peer, or we, may have moved while the datapath was busy with the SAs.
+  private followEndpoint(): void {
+    const { endpoint, host } = this.ike;
+    if (this.placedAt === endpoint) return;
+    this.placedAt = endpoint;
+    host.emit({ kind: 'update', sas: this.installedSas, endpoint });
+  }
+
+  /** The SAs of this child that are in the datapath. */
+  get installedSas(): readonly SaIdentifier[] {
+    return [
+      { direction: 'inbound', spi: this.inboundSpi },
+      ...(this.outbound === 'installed'
+        ? [{ direction: 'outbound', spi: this.outboundSpi } as const]
+        : []),
+    ];
   }
 
   /** Takes the SA that sends out of the datapath; the one that receives stays. */
   retireOutbound(): void {
     this.dropHeld();
-    if (!this.isOutboundInstalled) return;
-    this.isOutboundInstalled = false;
+    // Two peers may have chosen the same SPI: before the datapath has taken it, it is not ours.
+    if (this.outbound === 'installing') this.outbound = 'unwanted';
+    if (this.outbound !== 'installed') return;
+    this.outbound = 'none';
     this.ike.host.emit({
       kind: 'delete',
       sas: [{ direction: 'outbound', spi: this.outboundSpi }],
@@ -202,8 +250,24 @@ export class ChildSa {
     for (const timer of this.timers.values()) timer.cancel();
     this.timers.clear();
     this.rekeyAt = null;
-    const isMissed = !replaced && !this.isRedundant && this.state !== 'rekeyed';
+    const isMissed =
+      !replaced && !this.isRedundant && this.state !== 'rekeyed' && !this.predecessorStays();
     if (isMissed && wasInstalled) this.tellDown(end, reason);
+  }
+
+  // The peer's rekey has come to nothing: what it was to replace is there yet, and goes on.
+  private predecessorStays(): boolean {
+    const old = this.predecessor;
+    if (old === null || !old.ike.children.includes(old)) return false;
+    if (old.peerRekey?.successor === this) old.peerRekey = null;
+    if (old.ownRekey?.successor === this) old.ownRekey = null;
+    const isOwnUnderWay = old.ownRekey !== null && old.ownRekey.successor === null;
+    if (old.state === 'rekeying' && isOwnUnderWay) return true;
+    if (old.state !== 'installed' && old.state !== 'rekeying') return false;
+    old.ownRekey = null;
+    old.state = 'installed';
+    old.ike.host.childStays(old);
+    return true;
   }
 
   /** Tells that the child is gone, and nothing is in its place. */
@@ -217,6 +281,12 @@ export class ChildSa {
     const made = [this.ownRekey, this.peerRekey].map((rekey) => rekey?.successor ?? null);
     const next = made.find((successor) => successor !== null && !successor.isRedundant) ?? null;
     return next === null ? this : next.latest;
+  }
+
+  /** Whether another child has taken its place. */
+  get isReplaced(): boolean {
+    const { latest } = this;
+    return latest !== this && latest.ike.children.includes(latest);
   }
 
   /**
@@ -250,6 +320,7 @@ export class ChildSa {
   /** It never was: its SPI is given back and its keys are wiped. */
   discard(): void {
     this.dropHeld();
+    this.outbound = 'none';
     this.ike.host.releaseSpi(this.inboundSpi);
   }
 

@@ -8,6 +8,7 @@ import { formatIdentity } from '../pad/identity-text.js';
 import type { Pad } from '../pad/pad.js';
 import type { PadEntry } from '../pad/pad-entry.js';
 import { formatProposal } from '../sad/proposal.js';
+import type { SaIdentifier } from '../sad/sa.js';
 import { SPI_MIN } from '../sad/spi.js';
 import type { Effect, EffectResult, IkeAction, IkeDatagram } from './action.js';
 import { Admissions } from './admission.js';
@@ -27,6 +28,7 @@ import { NOTIFY } from './notify.js';
 import { encodeMessage, parseDatagram } from './payload/codec.js';
 import {
   EXCHANGE_NUMBERS,
+  type ExchangeName,
   type IkeHeader,
   type Payload,
   type ReceivedMessage,
@@ -203,6 +205,14 @@ export class EndpointHost implements IkeHost {
     return this.children.get(spi) ?? null;
   }
 
+  /** The child that an SA of the datapath belongs to. */
+  childOf({ direction, spi }: SaIdentifier): ChildSa | null {
+    if (direction === 'inbound') return this.childBySpi(spi);
+    const has = ({ installedSas }: ChildSa): boolean =>
+      installedSas.some((sa) => sa.direction === 'outbound' && sa.spi === spi);
+    return [...this.children.values()].find(has) ?? null;
+  }
+
   indexChild(spi: number, child: ChildSa | null): void {
     const before = this.children.get(spi);
     if (before !== undefined) this.numberedChildren.delete(before.id);
@@ -290,7 +300,9 @@ export class EndpointHost implements IkeHost {
     }
     const message = parsed.value;
     const { header } = message;
-    if (header.exchange === EXCHANGE_NUMBERS.IKE_SA_INIT && !header.isResponse) {
+    // One that is protected belongs to an IKE SA, where it has no place.
+    const isFirst = message.encrypted === null;
+    if (header.exchange === EXCHANGE_NUMBERS.IKE_SA_INIT && !header.isResponse && isFirst) {
       this.initResponder.receive(datagram, message);
       return;
     }
@@ -350,7 +362,7 @@ export class EndpointHost implements IkeHost {
   }
   // ---------------------------------------------------------------- requests
 
-  /** The exchange that answers a request; null: it has no place here and is dropped. */
+  /** The exchange that answers an authentic request; null: it came too early, and is dropped. */
   private respondTo(
     sa: IkeSa,
     request: ReceivedMessage,
@@ -360,6 +372,7 @@ export class EndpointHost implements IkeHost {
     const half = this.halfOpen.get(sa);
     // Before the peer has proved who it is there are these two exchanges, and nothing else.
     if (sa.phase === 'connecting') {
+      // As initiator: the peer is ahead of its answer to IKE_AUTH, which comes again, and so will this.
       if (half === undefined || half.transcript === null) return null;
       const [method, ...rest] = half.methods;
       if (name === 'IKE_INTERMEDIATE' && method !== undefined) {
@@ -371,17 +384,17 @@ export class EndpointHost implements IkeHost {
           this.establish(sa, outcome),
         );
       }
-      return null;
+      return misplaced(name);
     }
     switch (name) {
       case 'INFORMATIONAL':
-        return respondInformational(sa, payloads);
+        return answered(() => respondInformational(sa, payloads));
       case 'CREATE_CHILD_SA':
         return this.respondCreate(sa, payloads);
       case 'IKE_FOLLOWUP_KE':
         return respondFollowup(sa, payloads);
       default:
-        return null;
+        return misplaced(name);
     }
   }
 
@@ -450,8 +463,12 @@ export class EndpointHost implements IkeHost {
     this.life.watchChild(child, predecessor);
   }
 
-  childEnded(): void {
-    // Whoever drives the machine knows by the event `child-down`, and decides.
+  giveUpChild(child: ChildSa, reason: string): void {
+    this.life.giveUpChild(child, reason);
+  }
+
+  childStays(child: ChildSa): void {
+    this.life.childStays(child);
   }
 
   ikeRekeyed(successor: IkeSa): void {
@@ -494,13 +511,7 @@ export class EndpointHost implements IkeHost {
     });
   }
   firstUse(spi: number): void {
-    const child = this.childBySpi(spi);
-    const held = child?.takeHeld() ?? null;
-    if (child === null || held === null) return;
-    this.begin({ kind: 'install', sas: [held] }, (result) => {
-      if (result.kind !== 'install' || result.refused === null) return;
-      child.ike.detail(`The SA that sends could not be installed: ${result.refused}`);
-    });
+    this.childBySpi(spi)?.switchOver();
   }
 
   // RFC 7296 section 2.23: only a peer behind a NAT moves without saying so, and only where MOBIKE
@@ -546,6 +557,17 @@ export class EndpointHost implements IkeHost {
       sa.sendLast([{ type: 'delete', protocolId: 1, spis: [] }]);
     }
   }
+}
+
+/** An answer that waits for nothing. */
+function* answered(reply: () => Reply): Exchange<Reply> {
+  return reply();
+}
+
+// RFC 7296 section 3.10.1: INVALID_SYNTAX is for any error that has no notification of its own.
+function misplaced(name: ExchangeName | null): Exchange<Reply> {
+  const what = name ?? 'an exchange that is not known';
+  return refuse(`${what} has no place here`, NOTIFY.INVALID_SYNTAX);
 }
 
 function* refuse(reason: string, notify: number): Exchange<Reply> {

@@ -12,6 +12,7 @@ import type { Milliseconds } from '../clock.js';
 import { formatIdentity } from '../pad/identity-text.js';
 import type { Pad } from '../pad/pad.js';
 import { formatProposal } from '../sad/proposal.js';
+import type { SaIdentifier } from '../sad/sa.js';
 import type { PacketFields } from '../spd/packet.js';
 import type { EffectResult, IkeAction, IkeDatagram, IkeSaSnapshot } from './action.js';
 import type { IkeSa } from './ike-sa.js';
@@ -147,8 +148,16 @@ export class IkeEndpoint {
     return this.host.run(now, () => {
       const child = this.host.childBySpi(spi);
       if (child === null) return;
-      if (hard) this.host.life.deleteChild(child, false);
+      if (hard) this.host.life.giveUpChild(child, 'its sequence numbers are used up');
       else this.host.life.rekeyChild(child);
+    });
+  }
+
+  /** The datapath could not do with an SA what was asked for: the child goes (the peer is told). */
+  handleFailure(id: SaIdentifier, reason: string, now: Milliseconds): readonly IkeAction[] {
+    return this.host.run(now, () => {
+      const child = this.host.childOf(id);
+      if (child !== null) this.host.life.giveUpChild(child, reason);
     });
   }
 

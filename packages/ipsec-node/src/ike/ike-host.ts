@@ -36,8 +36,10 @@ export interface IkeHost {
   indexChild(spi: number, child: ChildSa | null): void;
   /** A child has come up, in place of another where `predecessor` is one. */
   childUp(child: ChildSa, predecessor: ChildSa | null): void;
-  /** A child ended that nobody here asked to end. */
-  childEnded(sa: IkeSa, child: ChildSa): void;
+  /** The datapath has not what a child needs: it is deleted, and the peer told. */
+  giveUpChild(child: ChildSa, reason: string): void;
+  /** A rekey of this child by the peer has come to nothing: it is to be rekeyed in its time. */
+  childStays(child: ChildSa): void;
   /** `successor` has taken the place of an IKE SA: it is to be rekeyed in its time. */
   ikeRekeyed(successor: IkeSa): void;
   /** Bytes that wait in reassembly changed by this much; false: there is no room. */

@@ -42,9 +42,9 @@ import {
 } from './payload/payload.js';
 import { sealMessage } from './sealing.js';
 import type { TimerHandle } from './timer-queue.js';
-import { MessageReader } from './message-reader.js';
+import { type MessageFault, MessageReader } from './message-reader.js';
 import type { Followup, IkeHost, IkeRekey, IkeSaEnd, PeerAbilities } from './ike-host.js';
-import { exchangeName, notifyPayload } from './names.js';
+import { notifyPayload } from './names.js';
 
 interface PendingRequest {
   readonly messageId: number;
@@ -54,6 +54,9 @@ interface PendingRequest {
   attempts: number;
   timer: TimerHandle;
 }
+
+/** No timer is set for sooner. */
+const TIMER_MS_MIN: Milliseconds = 1;
 
 /** An own exchange that waits for its turn. */
 interface Turn {
@@ -103,6 +106,9 @@ export class IkeSa {
   transcript: { initiator: Uint8Array | null; responder: Uint8Array | null } | null = null;
   /** Key exchange methods that stand between a CREATE_CHILD_SA and its end (RFC 9370). */
   followup: Followup | null = null;
+
+  /** Why it is being deleted, where it is. */
+  deletedAs: IkeSaEnd = 'dead';
 
   /** Where the message that is being handled came from. */
   messagePath: SaEndpoint;
@@ -154,6 +160,14 @@ export class IkeSa {
 
   get isOpen(): boolean {
     return this.phase !== 'closed';
+  }
+
+  /** The IKE SA that has taken this one's place; itself where none has. */
+  get heir(): IkeSa {
+    const next = [this.ownRekey, this.peerRekey]
+      .map((rekey) => rekey?.successor ?? null)
+      .find((successor) => successor?.phase === 'established' && successor.predecessor === null);
+    return this.phase === 'rekeyed' && next !== undefined && next !== null ? next.heir : this;
   }
 
   /** New keys; the old are wiped. */
@@ -290,11 +304,11 @@ export class IkeSa {
       if (this.current !== current) return;
       this.current = null;
       const reason = reasonOf(error);
-      if (error instanceof ExchangeRefused && error.fatal) this.close('dead', reason);
+      if (error instanceof ExchangeRefused && error.fatal) this.abort(reason);
       current.turn.done(reason);
       if (!(error instanceof ExchangeRefused)) {
         this.detail(`${current.turn.name} failed: ${reason}`);
-        this.close('dead', reason);
+        this.abort(reason);
       }
       this.nextTurn();
     }
@@ -331,7 +345,10 @@ export class IkeSa {
   ): void {
     // RFC 7296 section 2.2: the message ID is zero for every IKE_SA_INIT, retries included.
     const messageId = exchange === 'IKE_SA_INIT' ? 0 : this.nextRequestId;
-    const datagrams = this.seal(this.header(exchange, false, messageId), payloads);
+    const datagrams = this.seal(
+      this.header(EXCHANGE_NUMBERS[exchange], false, messageId),
+      payloads,
+    );
     this.sentRequest = datagrams[0] ?? new Uint8Array(0);
     this.pending = {
       messageId,
@@ -362,7 +379,9 @@ export class IkeSa {
         // find out, and traffic waits for what comes after.
         const tries = this.phase === 'deleting' ? limits.deleteTriesMax : limits.retransmitMax;
         if (pending.attempts > tries) {
-          this.close('dead', `no answer to ${pending.exchange} after ${pending.attempts} tries`);
+          const reason = `no answer to ${pending.exchange} after ${pending.attempts} tries`;
+          // What we ended is not dead because the peer does not say so.
+          this.close(this.phase === 'deleting' ? this.deletedAs : 'dead', reason);
         } else {
           this.transmit(pending);
         }
@@ -382,7 +401,8 @@ export class IkeSa {
 
   /** One INFORMATIONAL request that is not sent again and whose answer nobody waits for. */
   sendLast(payloads: readonly Payload[]): void {
-    this.send(this.seal(this.header('INFORMATIONAL', false, this.nextRequestId), payloads));
+    const header = this.header(EXCHANGE_NUMBERS.INFORMATIONAL, false, this.nextRequestId);
+    this.send(this.seal(header, payloads));
     this.nextRequestId += 1;
   }
 
@@ -404,7 +424,7 @@ export class IkeSa {
 
   /**
    * A message that names this IKE SA. `respond` makes the exchange that answers a request; null
-   * where the request has no place in this phase, and is dropped.
+   * where nothing is to be said yet, and the request is dropped.
    */
   handleMessage(
     message: ReceivedMessage,
@@ -482,7 +502,7 @@ export class IkeSa {
       const reason = reasonOf(error);
       if (!(error instanceof ExchangeRefused)) {
         this.detail(`Answering failed: ${reason}`);
-        this.close('dead', reason);
+        this.abort(reason);
         return;
       }
       if (error.notify !== null) {
@@ -495,9 +515,9 @@ export class IkeSa {
   }
 
   private respond(request: ReceivedMessage, payloads: readonly Payload[]): void {
-    const name = exchangeName(request.header.exchange);
-    if (name === null || this.phase === 'closed') return;
-    const header = this.header(name, true, request.header.messageId);
+    if (this.phase === 'closed') return;
+    const { exchange, messageId } = request.header;
+    const header = this.header(exchange, true, messageId);
     this.lastResponse = this.seal(header, payloads);
     this.send(this.lastResponse, this.requestPath);
   }
@@ -530,14 +550,26 @@ export class IkeSa {
     if (opened === null) return;
     this.lastHeardAt = this.host.now;
     if (!opened.ok) {
-      // RFC 7296 section 2.21.2: a response is never answered. Unprotected ones are not believed.
-      if (this.keys !== null)
-        this.close('dead', `the response was malformed: ${opened.fault.reason}`);
+      // Unprotected ones are not believed.
+      if (this.keys !== null) this.refuseResponse(pending, opened.fault);
       return;
     }
     if (pending.exchange === 'IKE_SA_INIT' && this.distrusts(pending, message, opened.value))
       return;
     this.settle(pending, message, opened.value);
+  }
+
+  // RFC 7296 section 2.21: what is wrong with a response ends the IKE SA, and the peer is told that;
+  // of IKE_AUTH by the notification alone (section 2.21.2).
+  private refuseResponse(pending: PendingRequest, fault: MessageFault): void {
+    const reason = `the response was malformed: ${fault.reason}`;
+    pending.timer.cancel();
+    this.pending = null;
+    this.nextRequestId += 1;
+    if (pending.exchange === 'IKE_AUTH' && fault.notify !== null) {
+      this.sendLast([notifyPayload(fault.notify, fault.data)]);
+    }
+    this.abort(reason);
   }
 
   private settle(
@@ -592,11 +624,11 @@ export class IkeSa {
 
   // ---------------------------------------------------------------- sending
 
-  private header(exchange: ExchangeName, isResponse: boolean, messageId: number): IkeHeader {
+  private header(exchange: number, isResponse: boolean, messageId: number): IkeHeader {
     return {
       spiInitiator: this.spiInitiator,
       spiResponder: this.spiResponder,
-      exchange: EXCHANGE_NUMBERS[exchange],
+      exchange,
       majorVersion: 2,
       minorVersion: 0,
       isResponse,
@@ -611,9 +643,9 @@ export class IkeSa {
       const { first, bytes } = encodePayloads(payloads);
       this.reader.note(header, first, bytes);
     }
-    const isClear = header.exchange === EXCHANGE_NUMBERS.IKE_SA_INIT;
+    // RFC 7296 section 2: only IKE_SA_INIT, before which there are no keys, goes in clear.
     return sealMessage(header, payloads, {
-      cipher: isClear || this.suite === null ? null : this.suite.cipher,
+      cipher: this.suite?.cipher ?? null,
       keys: this.keys,
       fromInitiator: this.isInitiator,
       nextIv: (cipher) => {
@@ -646,9 +678,12 @@ export class IkeSa {
   /** Sets the timer of that name, in place of the one before. */
   setTimer(name: string, after: Milliseconds, run: () => void): void {
     this.timers.get(name)?.cancel();
+    // What is left of a wait may be so little that adding it to a moment changes nothing: such a
+    // timer would be due for ever.
+    const at = this.host.now + Math.max(after, TIMER_MS_MIN);
     this.timers.set(
       name,
-      this.host.timers.add(this.host.now + after, () => {
+      this.host.timers.add(at, () => {
         this.timers.delete(name);
         run();
       }),
@@ -678,6 +713,14 @@ export class IkeSa {
   }
 
   // ---------------------------------------------------------------- the end
+
+  /** The two cannot go on: the IKE SA ends, and the peer is told once (RFC 7296 section 2.21.3). */
+  private abort(reason: string): void {
+    if (this.phase === 'established' && this.pending === null) {
+      this.sendLast([{ type: 'delete', protocolId: 1, spis: [] }]);
+    }
+    this.close('dead', reason);
+  }
 
   /** Ends the IKE SA here and now: SAs are deleted, keys wiped. The peer is not told. */
   close(end: IkeSaEnd, reason: string): void {

@@ -11,7 +11,7 @@ import {
   rekeyRequest,
   TemporaryFailure,
 } from './exchange/create-child-sa.js';
-import { deleteChild, deleteIkeSa, probe } from './exchange/informational.js';
+import { deleteChild, deleteIkeSa, type DeleteReason, probe } from './exchange/informational.js';
 import { rekeyIkeSa } from './exchange/rekey-ike-sa.js';
 import { type Exchange, query } from './exchange/step.js';
 import type { IkeSa } from './ike-sa.js';
@@ -22,6 +22,9 @@ const RETRY_MS = 30_000;
 const TEMPORARY_MS = 2_000;
 /** A look at how much an SA was used: not more often, not less. */
 const VOLUME_MS = { min: 1_000, max: 60_000 } as const;
+
+const REPLACED: DeleteReason = { replaced: true, end: 'ours', reason: 'replaced by a rekey' };
+const DELETED: DeleteReason = { replaced: false, end: 'ours', reason: 'deleted' };
 
 type Done = (refused: string | null) => void;
 const nobody: Done = () => undefined;
@@ -103,24 +106,47 @@ export class Life {
     if (gone === successor) {
       // The peer's rekey stays: it deletes the old one, we the one that we made.
       successor.retireOutbound();
-      this.deleteChild(successor, true);
+      this.deleteChild(successor, REPLACED);
       return;
     }
     this.watchChild(successor, old);
-    if (old.state === 'rekeying' || old.state === 'installed') this.deleteChild(old, true);
+    if (old.state === 'rekeying' || old.state === 'installed') this.deleteChild(old, REPLACED);
   }
 
-  /** Deletes a child. `replaced`: another has taken its place. */
-  deleteChild(child: ChildSa, replaced: boolean, done: Done = nobody): void {
+  /** Deletes a child, and tells the peer. */
+  private deleteChild(child: ChildSa, why: DeleteReason, done: Done = nobody): void {
     child.ike.enqueue(
       `delete child ${child.id}`,
       function* exchange() {
         // It may be gone by now, or have been replaced and deleted.
         if (!child.ike.children.includes(child) || child.state === 'rekeyed') return;
-        yield* deleteChild(child, replaced);
+        yield* deleteChild(child, child.isReplaced ? REPLACED : why);
       },
       done,
     );
+  }
+
+  /**
+   * A child that is of no use any more: nothing is sent by it from now on, the peer is told, and what
+   * follows is what follows a death.
+   */
+  giveUpChild(child: ChildSa, reason: string): void {
+    const { ike } = child;
+    if (child.state === 'deleting' || child.state === 'rekeyed') return;
+    ike.event({ ...ike.subject(child), kind: 'warning', reason });
+    child.retireOutbound();
+    // It is not rekeyed, and does not serve who asks for one.
+    child.state = 'deleting';
+    this.deleteChild(child, { replaced: false, end: 'dead', reason }, (refused) => {
+      if (refused !== null && child.ike.children.includes(child)) child.end('dead', reason, false);
+    });
+  }
+
+  /** The peer's rekey of a child has come to nothing; ours follows. */
+  childStays(child: ChildSa): void {
+    const after = jittered(child.ike, RETRY_MS);
+    child.rekeyAt = child.ike.host.now + after;
+    child.setTimer('rekey', after, () => this.rekeyChild(child));
   }
 
   /** Deletes a child by command, or what has taken its place by the time that this has its turn. */
@@ -129,20 +155,14 @@ export class Life {
       `delete child ${child.id}`,
       function* exchange() {
         const { latest } = child;
-        if (latest.ike.children.includes(latest)) yield* deleteChild(latest, false);
+        if (latest.ike.children.includes(latest)) yield* deleteChild(latest, DELETED);
       },
       done,
     );
   }
 
   private expireChild(child: ChildSa): void {
-    child.ike.event({
-      ...child.ike.subject(child),
-      kind: 'warning',
-      reason: 'its lifetime is over and it could not be rekeyed',
-    });
-    const { ike } = child;
-    this.deleteChild(child, false, () => ike.host.childEnded(child.ike, child));
+    this.giveUpChild(child, 'its lifetime is over and it could not be rekeyed');
   }
 
   /** Rekeys an IKE SA; tries again later where the peer cannot just now. */

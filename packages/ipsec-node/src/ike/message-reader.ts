@@ -12,6 +12,7 @@ import type { TimerHandle } from './timer-queue.js';
 
 /** Payloads of one message, or why it is malformed. */
 export type OpenedMessage = ReturnType<typeof parsePayloads>;
+export type MessageFault = Extract<OpenedMessage, { readonly ok: false }>['fault'];
 
 interface Collection {
   readonly id: number;

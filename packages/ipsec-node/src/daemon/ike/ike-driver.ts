@@ -13,6 +13,7 @@ import type {
   IkeDatagram,
   IkeEvent,
   IkeSaSnapshot,
+  SaEndpoint,
   SaUse,
 } from '../../ike/action.js';
 import type { ComputeResult, ComputeTask } from '../../ike/compute.js';
@@ -183,7 +184,7 @@ export class IkeDriver {
               const sa = this.installed.get(nameOf(id));
               if (sa === undefined) continue;
               this.installed.set(nameOf(id), { ...sa, ...action.endpoint });
-              await this.parts.dataplane.updateSa(id, action.endpoint);
+              await this.update(id, action.endpoint);
             }
           });
           break;
@@ -269,9 +270,18 @@ export class IkeDriver {
       }
       return null;
     } catch (error) {
-      return error instanceof Error ? error.message : String(error);
+      return reasonOf(error);
     } finally {
       for (const sa of sas) sa.key.fill(0);
+    }
+  }
+
+  private async update(id: SaIdentifier, endpoint: SaEndpoint): Promise<void> {
+    try {
+      await this.parts.dataplane.updateSa(id, endpoint);
+    } catch (error) {
+      const reason = `the datapath refused the new endpoint: ${reasonOf(error)}`;
+      this.perform(this.endpoint.handleFailure(id, reason, this.parts.clock.now()));
     }
   }
 
@@ -563,6 +573,10 @@ export class IkeDriver {
 
 function cancel(timer: Timer): void {
   timer.cancel();
+}
+
+function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 function nameOf(id: SaIdentifier): string {

@@ -1,9 +1,13 @@
 /** A Child SA from its keys to the datapath. */
+import { spiBytes } from '../bytes.js';
 import type { ChildAgreement, ChildKeyMaterial } from '../child-sa.js';
 import { ChildSa } from '../child-sa.js';
 import type { IkeSa } from '../ike-sa.js';
 import { NOTIFY } from '../notify.js';
-import { ExchangeRefused, type Exchange, install } from './step.js';
+import type { Payload } from '../payload/payload.js';
+import { ExchangeRefused, type Exchange, install, request } from './step.js';
+
+const ESP = 3;
 
 /**
  * Installs a child that was agreed on. `held`: the SA that sends waits (RFC 7296 section 2.8).
@@ -31,19 +35,31 @@ export function* installChild(
     // Also where this is abandoned: the IKE SA is gone, and its lane deletes what was installed.
     if (!isInstalled) child.discard();
   }
-  child.state = 'installed';
-  child.establishedAt = sa.host.now;
-  sa.children = [...sa.children, child];
+  // A rekey of the IKE SA may have overtaken it.
+  child.ike = sa.heir;
+  child.settle();
+  child.ike.children = [...child.ike.children, child];
   sa.host.indexChild(child.inboundSpi, child);
   return child;
 }
 
-/** Installs the SA that sends of a child that we did not ask for: the peer is ready for it. */
-export function* switchOutbound(child: ChildSa): Exchange<void> {
-  const held = child.takeHeld();
-  if (held === null) return;
-  const refused = yield* install([held]);
-  if (refused !== null) child.ike.detail(`The SA that sends could not be installed: ${refused}`);
+/**
+ * The peer has a child by now that we do not: it is told to delete it (RFC 7296 section 2.21). Its
+ * SPI stays taken until it has.
+ */
+export function disownChild(sa: IkeSa, spi: number): void {
+  sa.enqueue(
+    'delete child that was refused',
+    function* exchange() {
+      yield* request('INFORMATIONAL', [deletePayload([spi])]);
+    },
+    () => sa.host.releaseSpi(spi),
+  );
+}
+
+/** A Delete of children, by what we receive by. */
+export function deletePayload(spis: readonly number[]): Payload {
+  return { type: 'delete', protocolId: ESP, spis: spis.map(spiBytes) };
 }
 
 /** A span less up to a tenth of it: SAs that were made together are not rekeyed together. */

@@ -23,7 +23,7 @@ import type { Followup } from '../ike-host.js';
 import { notifyPayload } from '../names.js';
 import { formatNotify, NOTIFY } from '../notify.js';
 import type { NotifyPayload, Payload } from '../payload/payload.js';
-import { installChild } from './child-life.js';
+import { disownChild, installChild } from './child-life.js';
 import {
   chooseChild,
   type ChildOffer,
@@ -69,6 +69,8 @@ export function* createChild(
     replaces.ownRekey = { nonces: [ni], successor: null };
   }
   let offer: ChildOffer | null = null;
+  /** Whether the peer has a child by now. */
+  let isAnswered = false;
   try {
     for (let attempt = 1; ; attempt += 1) {
       const pair = method === null ? null : yield* compute({ kind: 'generate', method });
@@ -98,6 +100,7 @@ export function* createChild(
         }
         throwRefusal(sa, offer, answer, error);
       }
+      isAnswered = mayHaveChild(answer);
       const agreement = readChildAnswer(sa, offer, answer);
       const nr = findPayload(answer, 'nonce');
       const ke = findPayload(answer, 'ke');
@@ -147,8 +150,14 @@ export function* createChild(
     throw error;
   } finally {
     // Also where this is abandoned: what has not become a child gives its SPI back.
-    if (offer !== null) sa.host.releaseSpi(offer.spi);
+    if (offer !== null && isAnswered) disownChild(sa, offer.spi);
+    else if (offer !== null) sa.host.releaseSpi(offer.spi);
   }
+}
+
+/** Whether who answered so has a child by now: it made one, or did not say that it made none. */
+export function mayHaveChild(answer: readonly Payload[]): boolean {
+  return findPayload(answer, 'sa') !== null || findError(answer) === null;
 }
 
 /** What a peer is told whose key exchange was not computed: its value is bad, or we are busy. */

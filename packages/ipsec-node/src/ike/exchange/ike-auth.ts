@@ -30,7 +30,7 @@ import { notifyPayload } from '../names.js';
 import { formatNotify, NOTIFY } from '../notify.js';
 import type { Payload, PayloadOf } from '../payload/payload.js';
 import { authMethodName, choosePeer } from '../peer-choice.js';
-import { installChild } from './child-life.js';
+import { disownChild, installChild } from './child-life.js';
 import {
   chooseChild,
   type ChildRequest,
@@ -39,6 +39,7 @@ import {
   readChildAsked,
   rekeyDoubt,
 } from './child-negotiation.js';
+import { mayHaveChild } from './create-child-sa.js';
 import { allPayloads, findError, findNotify, findPayload } from './find.js';
 import type { InitTranscript } from './ike-sa-init.js';
 import {
@@ -93,6 +94,8 @@ export function* initiateAuth(
       : null;
   const offer = first === null ? null : offerChild(sa, first, null);
   let child: ChildSa | null = null;
+  /** Whether the peer has a child that we do not. */
+  let isAnswered = false;
   try {
     const wanted = peer.remoteIdentity.kind === 'exact' ? peer.remoteIdentity.identity : null;
     const certificates = yield* ownCertificates(peer, transcript.certificateRequests);
@@ -157,10 +160,12 @@ export function* initiateAuth(
       return { ...outcome, child, refused: null };
     } catch (error) {
       if (!(error instanceof ExchangeRefused)) throw error;
+      isAnswered = mayHaveChild(answer);
       return { ...outcome, child: null, refused: error.reason };
     }
   } finally {
-    if (offer !== null && child === null) sa.host.releaseSpi(offer.spi);
+    if (offer !== null && isAnswered) disownChild(sa, offer.spi);
+    else if (offer !== null && child === null) sa.host.releaseSpi(offer.spi);
   }
 }
 

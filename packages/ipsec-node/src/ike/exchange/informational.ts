@@ -6,13 +6,14 @@
  *                            <--  HDR, SK {[N,] [D,] ...}
  * ```
  */
-import { spiBytes, spiOf } from '../bytes.js';
+import { spiOf } from '../bytes.js';
 import type { ChildSa } from '../child-sa.js';
+import type { IkeSaEnd } from '../ike-host.js';
 import type { IkeSa } from '../ike-sa.js';
 import { notifyPayload } from '../names.js';
-import { NOTIFY } from '../notify.js';
+import { formatNotify, NOTIFY } from '../notify.js';
 import type { Payload } from '../payload/payload.js';
-import { switchOutbound } from './child-life.js';
+import { deletePayload } from './child-life.js';
 import { additionalAddresses } from './ike-auth.js';
 import { natPayloads, noteNat } from './ike-sa-init.js';
 import { allPayloads, findError, findNotify } from './find.js';
@@ -21,21 +22,32 @@ import { ExchangeRefused, type Exchange, type Reply, request } from './step.js';
 
 const IKE = 1;
 const ESP = 3;
+/** RFC 7296 section 2.21.2: these alone end an IKE SA without a Delete. */
+const ENDS_IKE_SA: ReadonlySet<number> = new Set([
+  NOTIFY.AUTHENTICATION_FAILED,
+  NOTIFY.INVALID_SYNTAX,
+  NOTIFY.UNSUPPORTED_CRITICAL_PAYLOAD,
+]);
 
-/** Deletes a child. `replaced`: another has taken its place, and what is on its way is received. */
-export function* deleteChild(child: ChildSa, replaced: boolean): Exchange<void> {
-  const wasReplaced = replaced || child.state === 'rekeyed';
+/** Why a child is deleted. `replaced`: another has taken its place, and what is on its way is received. */
+export interface DeleteReason {
+  readonly replaced: boolean;
+  readonly end: IkeSaEnd;
+  readonly reason: string;
+}
+
+export function* deleteChild(child: ChildSa, why: DeleteReason): Exchange<void> {
+  const wasReplaced = why.replaced || child.state === 'rekeyed';
   child.state = 'deleting';
-  yield* request('INFORMATIONAL', [
-    { type: 'delete', protocolId: ESP, spis: [spiBytes(child.inboundSpi)] },
-  ]);
+  yield* request('INFORMATIONAL', [deletePayload([child.inboundSpi])]);
   if (wasReplaced) child.retire();
-  else child.end('ours', 'deleted', child.isRedundant);
+  else child.end(why.end, why.reason, child.isRedundant);
 }
 
 /** Deletes the IKE SA with all its children (RFC 7296 section 1.4.1). */
 export function* deleteIkeSa(sa: IkeSa, end: 'ours' | 'dead', reason: string): Exchange<void> {
   if (sa.phase !== 'rekeyed') sa.phase = 'deleting';
+  sa.deletedAs = end;
   yield* request('INFORMATIONAL', [{ type: 'delete', protocolId: IKE, spis: [] }]);
   sa.close(end, reason);
 }
@@ -63,16 +75,13 @@ export function* updateAddresses(sa: IkeSa, forced: boolean): Exchange<void> {
 
 /** The SAs of all children follow the endpoint of their IKE SA. */
 export function moveChildren(sa: IkeSa): void {
-  const sas = sa.children.flatMap((child) => [
-    { direction: 'inbound', spi: child.inboundSpi } as const,
-    ...(child.hasOutbound ? [{ direction: 'outbound', spi: child.outboundSpi } as const] : []),
-  ]);
+  const sas = sa.children.flatMap(({ installedSas }) => installedSas);
   if (sas.length > 0) sa.host.emit({ kind: 'update', sas, endpoint: sa.endpoint });
   sa.event({ ...sa.subject(), kind: 'peer-moved', endpoint: sa.endpoint });
 }
 
 /** The responder's side. */
-export function* respondInformational(sa: IkeSa, payloads: readonly Payload[]): Exchange<Reply> {
+export function respondInformational(sa: IkeSa, payloads: readonly Payload[]): Reply {
   const deletes = allPayloads(payloads, 'delete');
   if (deletes.some(({ protocolId }) => protocolId === IKE)) {
     // RFC 7296 section 1.4.1: the answer to the Delete of an IKE SA is empty.
@@ -80,12 +89,12 @@ export function* respondInformational(sa: IkeSa, payloads: readonly Payload[]): 
     return { payloads: [], after: () => sa.close('peer', 'the peer deleted it') };
   }
   const failed = findError(payloads);
-  if (failed !== null && failed.notify === NOTIFY.AUTHENTICATION_FAILED) {
-    return { payloads: [], after: () => sa.close('dead', 'the peer does not take our proof') };
+  if (failed !== null && ENDS_IKE_SA.has(failed.notify)) {
+    const reason = `the peer says ${formatNotify(failed.notify)}`;
+    return { payloads: [], after: () => sa.close('dead', reason) };
   }
   const answer: Payload[] = [];
-  const ended: ChildSa[] = [];
-  const spis: Uint8Array[] = [];
+  const spis: number[] = [];
   for (const { protocolId, spis: named } of deletes) {
     if (protocolId !== ESP) continue;
     for (const bytes of named) {
@@ -95,11 +104,11 @@ export function* respondInformational(sa: IkeSa, payloads: readonly Payload[]): 
       // Section 2.25.1: both deleting the same child; each answers without it.
       if (child === undefined || child.state === 'deleting') continue;
       if (child.state === 'rekeyed') continue;
-      spis.push(spiBytes(child.inboundSpi));
-      yield* leave(child, ended);
+      spis.push(child.inboundSpi);
+      leave(child);
     }
   }
-  if (spis.length > 0) answer.push({ type: 'delete', protocolId: ESP, spis });
+  if (spis.length > 0) answer.push(deletePayload(spis));
   if (findNotify(payloads, NOTIFY.UPDATE_SA_ADDRESSES) !== null) {
     answer.push(...followPeer(sa, payloads));
   } else if (findNotify(payloads, NOTIFY.ADDITIONAL_IP4_ADDRESS) !== null) {
@@ -108,19 +117,14 @@ export function* respondInformational(sa: IkeSa, payloads: readonly Payload[]): 
   // RFC 4555 section 3.7: returned as it came.
   const cookie = findNotify(payloads, NOTIFY.COOKIE2);
   if (cookie !== null) answer.push(notifyPayload(NOTIFY.COOKIE2, cookie.data));
-  return {
-    payloads: answer,
-    after: () => {
-      for (const child of ended) sa.host.childEnded(sa, child);
-    },
-  };
+  return { payloads: answer };
 }
 
 // The peer deletes a child: after a rekey it says that it is ready for the new one (RFC 7296 2.8).
-function* leave(child: ChildSa, ended: ChildSa[]): Exchange<void> {
+function leave(child: ChildSa): void {
   const successor = child.peerRekey?.successor ?? child.ownRekey?.successor ?? null;
   if (successor !== null && !successor.isRedundant) {
-    yield* switchOutbound(successor);
+    successor.switchOver();
     child.retire();
     return;
   }
@@ -131,7 +135,6 @@ function* leave(child: ChildSa, ended: ChildSa[]): Exchange<void> {
     return;
   }
   child.end('peer', 'the peer deleted it', false);
-  ended.push(child);
 }
 
 // RFC 4555 section 3.5: the new address is where the request came from.
