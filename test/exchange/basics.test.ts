@@ -35,6 +35,17 @@ describe('two endpoints', () => {
     expect(simulation.ikeSas('b')[0]?.remoteIdentity).toBe('a.example');
   });
 
+  it('come together where the first two addresses of the peer are dead, in half a minute', async () => {
+    const simulation = new Simulation({ pads: pads() });
+    const dead = ['192.0.2.201', '192.0.2.202'];
+    simulation.translate = (datagram) => (dead.includes(datagram.remote) ? null : datagram);
+    const command = simulation.initiate('a', 'net', 'b', dead);
+    await simulation.run(30_000);
+    expect(simulation.outcome(command)).toBeNull();
+    expect(simulation.ikeSas('a')).toHaveLength(1);
+    expect(simulation.sendPacket('a', 'net')).toBe(true);
+  });
+
   it('rekey a child from either side and lose nothing', async () => {
     const simulation = new Simulation({ pads: pads({ child: { proposals: [ESP_PFS] } }) });
     await connected(simulation);

@@ -88,8 +88,21 @@ export class Eavesdropper {
 
   /** The bytes of a message, sealed by the keys of whoever its header says is the sender. */
   seal(header: IkeHeader, payloads: readonly Payload[]): Uint8Array {
-    const keyed = this.keyed.get(nameOf(header));
-    const isClear = header.exchange === EXCHANGE_NUMBERS.IKE_SA_INIT || keyed === undefined;
+    const isFirst = header.exchange === EXCHANGE_NUMBERS.IKE_SA_INIT;
+    return this.sealBy(isFirst ? undefined : this.keyed.get(nameOf(header)), header, payloads);
+  }
+
+  /** The same, where even a message of IKE_SA_INIT is protected once there are keys. */
+  sealAlways(header: IkeHeader, payloads: readonly Payload[]): Uint8Array {
+    return this.sealBy(this.keyed.get(nameOf(header)), header, payloads);
+  }
+
+  private sealBy(
+    keyed: Keyed | undefined,
+    header: IkeHeader,
+    payloads: readonly Payload[],
+  ): Uint8Array {
+    const isClear = keyed === undefined;
     const [bytes] = sealMessage(header, payloads, {
       cipher: isClear ? null : keyed.suite.cipher,
       keys: isClear ? null : keyed.keys,

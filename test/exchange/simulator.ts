@@ -336,10 +336,14 @@ export class Simulation {
 
   // ---------------------------------------------------------------- commands and looks
 
-  /** Starts a child and returns the number under which its end is told. */
-  initiate(side: Side, child: string | null, peer: string): number {
+  /**
+   * Starts a child and returns the number under which its end is told. `before`: other addresses of
+   * the peer, which are tried first.
+   */
+  initiate(side: Side, child: string | null, peer: string, before: readonly string[] = []): number {
     const command = this.command();
-    const paths = [this.path(side)];
+    const path = this.path(side);
+    const paths = [...before.map((remote) => ({ ...path, remote })), path];
     this.perform(
       side,
       this.endpoints[side].initiate({ peer, child, packet: null, paths, command }, this.now),

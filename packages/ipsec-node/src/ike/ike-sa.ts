@@ -590,20 +590,20 @@ export class IkeSa {
     this.nextTurn();
   }
 
-  // RFC 7296 section 2.4: anybody can send an error in clear. A genuine answer may follow within a
-  // moment, so a refusal is believed only when none does.
+  // RFC 7296 sections 2.4 and 2.21.1: anybody can send something in clear. A genuine answer may follow
+  // within a moment, so what leads to no IKE SA is believed only when none does.
   private distrusts(
     pending: PendingRequest,
     message: ReceivedMessage,
     payloads: readonly Payload[],
   ): boolean {
-    const isRefusal = payloads.some(
-      (payload) =>
-        payload.type === 'notify' &&
-        payload.notify < 16_384 &&
-        payload.notify !== NOTIFY.INVALID_KE_PAYLOAD,
+    const asks = [NOTIFY.COOKIE, NOTIFY.INVALID_KE_PAYLOAD].some(
+      (notify) => findNotify(payloads, notify) !== null,
     );
-    if (!isRefusal || payloads.some(({ type }) => type === 'sa')) return false;
+    const isAnswer = ['sa', 'ke', 'nonce'].every((type) =>
+      payloads.some((payload) => payload.type === type),
+    );
+    if (isAnswer || asks) return false;
     if (!this.timers.has('distrust')) {
       this.setTimer('distrust', this.host.limits.retransmitMs / 2, () =>
         this.settle(pending, message, payloads),
