@@ -16,7 +16,12 @@ import type { ChildSa } from './child-sa.js';
 import { respondCreateChild, respondFollowup } from './exchange/create-child-sa.js';
 import { type AuthOutcome, respondAuth } from './exchange/ike-auth.js';
 import { type InitTranscript, respondIntermediate } from './exchange/ike-sa-init.js';
-import { moveChildren, respondInformational, updateAddresses } from './exchange/informational.js';
+import {
+  moveChildren,
+  respondInformational,
+  tellAddresses,
+  updateAddresses,
+} from './exchange/informational.js';
 import { rekeysIkeSa, respondRekeyIkeSa } from './exchange/rekey-ike-sa.js';
 import { ExchangeRefused, type Exchange, type Reply } from './exchange/step.js';
 import type { IkeSa } from './ike-sa.js';
@@ -540,8 +545,15 @@ export class EndpointHost implements IkeHost {
     };
     // A request that is under way goes on from the new address (RFC 4555 section 3.5).
     sa.retransmitNow();
-    const forced = sa.peer?.encapsulation === 'forced';
-    sa.enqueue('update addresses', (current) => updateAddresses(current, forced));
+    if (sa.beganFirst) {
+      const forced = sa.peer?.encapsulation === 'forced';
+      sa.enqueue('update addresses', (current) => updateAddresses(current, forced));
+      return;
+    }
+    // Section 3.5: only where the old address is no more does a responder send from another one at
+    // once. What is asked for by routes is taken for that.
+    moveChildren(sa);
+    sa.enqueue('tell addresses', tellAddresses);
   }
 
   replacePad(pad: Pad): void {

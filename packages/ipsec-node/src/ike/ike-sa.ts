@@ -89,6 +89,8 @@ export class IkeSa {
     vendorIds: [],
   };
   hasPpk = false;
+  /** We began the first of the IKE SAs in whose place this one is: to MOBIKE the initiator (RFC 4555 2). */
+  beganFirst: boolean;
   children: ChildSa[] = [];
   /** Other addresses of the peer (RFC 4555 section 3.4). */
   additionalAddresses: readonly string[] = [];
@@ -142,6 +144,7 @@ export class IkeSa {
     endpoint: SaEndpoint,
   ) {
     this.id = host.nextNumber();
+    this.beganFirst = isInitiator;
     this.spiInitiator = spis.initiator;
     this.spiResponder = spis.responder;
     this.endpoint = endpoint;
@@ -257,6 +260,7 @@ export class IkeSa {
   /** What the two found out about each other holds for the successor too. */
   inheritFrom(old: IkeSa): void {
     this.peer = old.peer;
+    this.beganFirst = old.beganFirst;
     Object.assign(this.nat, old.nat);
     Object.assign(this.abilities, old.abilities);
   }

@@ -20,6 +20,12 @@ import { allPayloads, findError, findNotify } from './find.js';
 import { yieldToPeer } from './rekey-ike-sa.js';
 import { ExchangeRefused, type Exchange, type Reply, request } from './step.js';
 
+/** Any of them replaces what was known of the peer's addresses (RFC 4555 section 3.6). */
+const ADDRESS_LISTS = [
+  NOTIFY.ADDITIONAL_IP4_ADDRESS,
+  NOTIFY.ADDITIONAL_IP6_ADDRESS,
+  NOTIFY.NO_ADDITIONAL_ADDRESSES,
+] as const;
 const IKE = 1;
 const ESP = 3;
 /** RFC 7296 section 2.21.2: these alone end an IKE SA without a Delete. */
@@ -73,6 +79,14 @@ export function* updateAddresses(sa: IkeSa, forced: boolean): Exchange<void> {
   moveChildren(sa);
 }
 
+/**
+ * As MOBIKE's responder: that we are elsewhere, which the peer is to follow (RFC 4555 section 3.6). Where
+ * we are it sees by where this comes from; we name no other addresses.
+ */
+export function* tellAddresses(): Exchange<void> {
+  yield* request('INFORMATIONAL', [notifyPayload(NOTIFY.NO_ADDITIONAL_ADDRESSES)]);
+}
+
 /** The SAs of all children follow the endpoint of their IKE SA. */
 export function moveChildren(sa: IkeSa): void {
   const sas = sa.children.flatMap(({ installedSas }) => installedSas);
@@ -109,15 +123,15 @@ export function respondInformational(sa: IkeSa, payloads: readonly Payload[]): R
     }
   }
   if (spis.length > 0) answer.push(deletePayload(spis));
+  const hasList = ADDRESS_LISTS.some((list) => findNotify(payloads, list) !== null);
+  if (hasList) sa.additionalAddresses = additionalAddresses(payloads);
   if (findNotify(payloads, NOTIFY.UPDATE_SA_ADDRESSES) !== null) {
-    answer.push(...followPeer(sa, payloads));
-  } else if (findNotify(payloads, NOTIFY.ADDITIONAL_IP4_ADDRESS) !== null) {
-    sa.additionalAddresses = additionalAddresses(payloads);
+    answer.push(...followInitiator(sa, payloads));
   }
   // RFC 4555 section 3.7: returned as it came.
   const cookie = findNotify(payloads, NOTIFY.COOKIE2);
   if (cookie !== null) answer.push(notifyPayload(NOTIFY.COOKIE2, cookie.data));
-  return { payloads: answer };
+  return { payloads: answer, ...(hasList ? { after: () => followResponder(sa) } : {}) };
 }
 
 // The peer deletes a child: after a rekey it says that it is ready for the new one (RFC 7296 2.8).
@@ -138,11 +152,24 @@ function leave(child: ChildSa): void {
 }
 
 // RFC 4555 section 3.5: the new address is where the request came from.
-function followPeer(sa: IkeSa, payloads: readonly Payload[]): readonly Payload[] {
-  if (!sa.abilities.mobike || sa.isInitiator) return [];
+function followInitiator(sa: IkeSa, payloads: readonly Payload[]): readonly Payload[] {
+  if (!sa.abilities.mobike || sa.beganFirst) return [];
   const forced = sa.peer?.encapsulation === 'forced';
   sa.endpoint = { ...sa.requestPath, encapsulation: sa.endpoint.encapsulation };
   noteNat(sa, payloads, forced);
   moveChildren(sa);
   return natPayloads(sa, forced);
+}
+
+// RFC 4555 section 3.5: a responder only says where it is. The initiator decides, and tells it.
+function followResponder(sa: IkeSa): void {
+  const { endpoint, requestPath } = sa;
+  const isElsewhere =
+    endpoint.remote !== requestPath.remote || endpoint.remotePort !== requestPath.remotePort;
+  if (!sa.abilities.mobike || !sa.beganFirst || !isElsewhere) return;
+  sa.endpoint = { ...requestPath, encapsulation: endpoint.encapsulation };
+  // A request that is under way goes on to the new address.
+  sa.retransmitNow();
+  const forced = sa.peer?.encapsulation === 'forced';
+  sa.enqueue('update addresses', (current) => updateAddresses(current, forced));
 }
