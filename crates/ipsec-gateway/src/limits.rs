@@ -33,9 +33,9 @@ pub(crate) const EVENT_BATCH_LEN: usize = 256 << 10;
 /// Addresses to listen on.
 pub(crate) const LISTEN_ADDRESSES_MAX: usize = 16;
 /// Packets of one SPD entry that wait for its SA.
-pub(crate) const HOLD_PER_ENTRY_COUNT: usize = 8;
+pub(crate) const HOLD_PER_ENTRY_COUNT: usize = 64;
 /// Packets of all entries that do.
-pub(crate) const HOLD_COUNT: usize = 256;
+pub(crate) const HOLD_COUNT: usize = 1024;
 /// Bytes of these: one may be a super-packet of 64 KiB.
 pub(crate) const HOLD_LEN: usize = 4 << 20;
 /// How long they wait.

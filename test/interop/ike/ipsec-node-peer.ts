@@ -18,11 +18,17 @@ const GUEST_FACTOR = 6;
 
 type Json = Readonly<Record<string, unknown>>;
 
+/** Of which SAs. */
+type SaChoice = { readonly ike: string } | { readonly child: string };
+
 export interface IpsecNodeOptions {
   readonly namespace: Namespace;
   /** More keys of `gateway`. */
   readonly gateway?: Json;
-  /** Runs in a guest. */
+  /**
+   * Runs in a guest, where a start of the command takes many seconds: the gateway is told by its
+   * control socket, as the command does it.
+   */
   readonly guest?: boolean;
 }
 
@@ -69,38 +75,38 @@ export class IpsecNodePeer implements IkePeer {
     this.#logStart = this.#wholeLog().length;
     // What one file does not hold any more is gone before the next one is read.
     this.#write([]);
-    await this.#run(['reload']);
+    await this.#reload();
     await until(
       'no SA is left',
       async () => (await this.sas()).length === 0,
       COMMAND_MS * this.#factor,
     );
     this.#write(peers);
-    await this.#run(['reload']);
+    await this.#reload();
   }
 
   async initiate(_peer: string, child: string): Promise<void> {
-    await this.#run(['initiate', child]);
+    await this.#command('initiate', { child });
   }
 
   async rekeyChild(_peer: string, child: string): Promise<void> {
-    await this.#renewed(['rekey', child], (sa) =>
+    await this.#renewed({ child }, (sa) =>
       sa.children.filter(({ state }) => state === 'INSTALLED').map(({ spiIn }) => spiIn),
     );
   }
 
   async rekeyIke(peer: string): Promise<void> {
-    await this.#renewed(['rekey', peer], (sa) =>
+    await this.#renewed({ ike: peer }, (sa) =>
       sa.state === 'ESTABLISHED' ? [sa.initiatorSpi + sa.responderSpi] : [],
     );
   }
 
   async terminate(peer: string): Promise<void> {
-    await this.#run(['terminate', peer]);
+    await this.#command('terminate', { ike: peer });
   }
 
   async terminateChild(_peer: string, child: string): Promise<void> {
-    await this.#run(['terminate', child]);
+    await this.#command('terminate', { child });
   }
 
   async sas(): Promise<readonly IkeSaView[]> {
@@ -125,6 +131,17 @@ export class IpsecNodePeer implements IkePeer {
     return program === undefined ? '' : program.stdout + program.stderr;
   }
 
+  async #reload(): Promise<void> {
+    if (this.options.guest === true) await Vici.once(this.socket, 'ipsec-node-reload');
+    else await this.#run(['reload']);
+  }
+
+  /** What the command does, by itself or over the control socket. */
+  async #command(name: 'initiate' | 'rekey' | 'terminate', choice: SaChoice): Promise<void> {
+    if (this.options.guest === true) await Vici.once(this.socket, name, { ...choice });
+    else await this.#run([name, 'ike' in choice ? choice.ike : choice.child]);
+  }
+
   async #run(words: readonly string[]): Promise<void> {
     const whole = [...words, '-c', this.file, '--json'];
     const result = await ipsecNode(whole, this.options.namespace, {
@@ -134,14 +151,14 @@ export class IpsecNodePeer implements IkePeer {
   }
 
   async #renewed(
-    words: readonly string[],
+    choice: SaChoice,
     keys: (sa: IkeSaView) => readonly string[],
   ): Promise<void> {
     const now = async (): Promise<readonly string[]> => (await this.sas()).flatMap(keys);
     const before = await now();
-    await this.#run(words);
+    await this.#command('rekey', choice);
     await until(
-      `${words.join(' ')}: the new one alone`,
+      `rekey of ${Object.values(choice).join(' ')}: the new one alone`,
       async () => {
         const after = await now();
         return after.length === before.length && after.every((key) => !before.includes(key));
@@ -183,7 +200,8 @@ export class IpsecNodePeer implements IkePeer {
     const { psk, privateKey, remotePublicKey, certificates, authorities, crls } = credentials;
     return {
       address: peer.remoteAddress === '%any' ? 'any' : peer.remoteAddress,
-      localAddress: peer.localAddress,
+      // One that moves is where its routes say.
+      ...(peer.mobike === true ? {} : { localAddress: peer.localAddress }),
       local: {
         id: idWord(peer.local.id),
         auth: authWord(peer.local.auth),

@@ -112,6 +112,8 @@ export class IkeSa {
   /** Why it is being deleted, where it is. */
   deletedAs: IkeSaEnd = 'dead';
 
+  /** As initiator: whether the peer has addresses that come after this one. */
+  hasOtherPath = false;
   /** Where the message that is being handled came from. */
   messagePath: SaEndpoint;
   /** As responder: under what the first message is known. */
@@ -379,10 +381,7 @@ export class IkeSa {
       this.host.now + wait * (0.9 + (0.2 * jitter) / 255),
       () => {
         if (this.pending !== pending) return;
-        // Who is being told that this IKE SA ends need not be told for long: it has its own ways to
-        // find out, and traffic waits for what comes after.
-        const tries = this.phase === 'deleting' ? limits.deleteTriesMax : limits.retransmitMax;
-        if (pending.attempts > tries) {
+        if (pending.attempts > this.triesMax(pending)) {
           const reason = `no answer to ${pending.exchange} after ${pending.attempts} tries`;
           // What we ended is not dead because the peer does not say so.
           this.close(this.phase === 'deleting' ? this.deletedAs : 'dead', reason);
@@ -391,6 +390,15 @@ export class IkeSa {
         }
       },
     );
+  }
+
+  private triesMax({ exchange }: PendingRequest): number {
+    const { limits } = this.host;
+    // Who is being told that this IKE SA ends need not be told for long: it has its own ways to find
+    // out, and traffic waits for what comes after. So it does where the peer has another address.
+    if (this.phase === 'deleting') return limits.deleteTriesMax;
+    if (exchange === 'IKE_SA_INIT' && this.hasOtherPath) return limits.otherPathTriesMax;
+    return limits.retransmitMax;
   }
 
   /** Message ID of the next request of ours, and of the one that the peer's is being answered. */

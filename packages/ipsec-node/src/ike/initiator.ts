@@ -59,6 +59,7 @@ export class Initiator {
       },
     );
     sa.peer = peer;
+    sa.hasOtherPath = others.length > 0;
     this.host.adopt(sa);
     const [first = null, ...rest] = requests;
     let childRefused: string | null = null;

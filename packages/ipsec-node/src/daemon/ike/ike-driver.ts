@@ -37,7 +37,7 @@ import type {
   TimedRefusal,
 } from './ike-control.js';
 import { logIkeEvent } from './ike-log.js';
-import { PeerLife } from './peer-life.js';
+import { type EndedByReload, PeerLife } from './peer-life.js';
 import { PeerPaths, type PathSource } from './peer-paths.js';
 
 /** Refusals that are kept for `status`; the oldest go first. */
@@ -330,6 +330,12 @@ export class IkeDriver {
     packet: PacketFields | null,
   ): Promise<string | null> {
     const paths = await this.paths.of(peer);
+    if (paths.length === 0) {
+      const reason = this.paths.missing(peer);
+      const about = { ikeSa: 0, peer: peer.name, child: child?.name ?? null, remote: '' };
+      this.tell({ kind: 'warning', ...about, reason });
+      return reason;
+    }
     return this.command((command, now) =>
       this.endpoint.initiate(
         { peer: peer.name, child: child?.name ?? null, packet, paths, command },
@@ -502,10 +508,7 @@ export class IkeDriver {
    * Puts a PAD in force. `endPeers` and `endChildren` are those whose terms changed: what was
    * negotiated under the old ones ends; all else stays and loses no packet.
    */
-  async replacePad(
-    pad: Pad,
-    ends: { readonly peers: ReadonlySet<string>; readonly children: ReadonlySet<string> },
-  ): Promise<void> {
+  async replacePad(pad: Pad, ends: EndedByReload): Promise<void> {
     if (this.isStopped) throw new UsageError('IPSEC_ERR_CLOSED', 'The gateway is closed.');
     await this.paths.refresh(pad.entries);
     this.currentPad = pad;
@@ -531,7 +534,7 @@ export class IkeDriver {
       Promise.all(ended).then(() => null),
       CLOSE_MS,
     );
-    this.life.replace(pad);
+    this.life.replace(pad, ends);
   }
 
   /** Our addresses have changed: peers that know MOBIKE are told, others are reached anew. */

@@ -20,6 +20,14 @@ export type Starter = (
   packet: PacketFields | null,
 ) => Promise<string | null>;
 
+/** Peers and children by name that ended because their terms are no longer the same. */
+export interface EndedByReload {
+  readonly peers: ReadonlySet<string>;
+  readonly children: ReadonlySet<string>;
+}
+
+const NOTHING: EndedByReload = { peers: new Set(), children: new Set() };
+
 interface Watched {
   readonly peer: PadEntry;
   readonly terms: ChildTerms;
@@ -41,8 +49,8 @@ export class PeerLife {
     private readonly start: Starter,
   ) {}
 
-  /** Takes a PAD: children that are new begin their life, those that are gone end it. */
-  replace(pad: Pad): void {
+  /** Takes a PAD: children that are new or ended begin their life, those that are gone end it. */
+  replace(pad: Pad, ended: EndedByReload = NOTHING): void {
     const names = new Set<string>();
     for (const peer of pad.entries) {
       for (const terms of peer.children) {
@@ -59,9 +67,11 @@ export class PeerLife {
         };
         known?.timer?.cancel();
         this.watched.set(terms.name, watched);
+        const begins =
+          known === undefined || ended.peers.has(peer.name) || ended.children.has(terms.name);
         // An attempt that was waiting for its time goes on with the new terms.
         if (known !== undefined && known.timer !== null) this.retry(watched);
-        else if (known === undefined && terms.start === 'start') void this.attempt(watched, null);
+        else if (begins && terms.start === 'start') void this.attempt(watched, null);
       }
     }
     for (const [name, { timer }] of this.watched) {

@@ -93,6 +93,19 @@ export class PeerPaths {
     return paths;
   }
 
+  /** Why there is no path to a peer. */
+  missing({ hosts, localAddress }: PadEntry): string {
+    const unknown = hosts.flatMap((host) =>
+      host.kind === 'dns-name' && this.resolved(host.name).length === 0 ? [host.name] : [],
+    );
+    if (unknown.length > 0) return `no address is known of ${unknown.join(', ')}`;
+    const isReachable = hosts.some(({ kind }) => kind === 'address' || kind === 'dns-name');
+    if (!isReachable) return 'the peer has no address to go to: it must come to us';
+    return localAddress === null
+      ? 'there is no route to the address of the peer'
+      : `no address of the peer is of the family of ${localAddress}`;
+  }
+
   /** Our address towards a peer's: the one of its entry, or what the routes say. */
   async localFor(entry: PadEntry, remote: string): Promise<string | null> {
     const { localAddress } = entry;
