@@ -3,7 +3,7 @@ import { defineConfig } from 'vitest/config';
 /** A folder of test/ as a project of its own: `vitest run --project oracle`. */
 function folder(
   name: string,
-  settings: { testTimeout: number; alone: boolean; exclude?: readonly string[] },
+  settings: { testTimeout: number; workers?: number; exclude?: readonly string[] },
 ) {
   return {
     test: {
@@ -13,10 +13,10 @@ function folder(
       testTimeout: settings.testTimeout,
       hookTimeout: settings.testTimeout,
       teardownTimeout: 20_000,
-      // Namespaces and traffic measurements disturb one another: one file after the other.
-      fileParallelism: !settings.alone,
       pool: 'forks' as const,
-      ...(settings.alone ? { maxWorkers: 1 } : {}),
+      ...(settings.workers === undefined
+        ? {}
+        : { maxWorkers: settings.workers, fileParallelism: settings.workers > 1 }),
       passWithNoTests: true,
     },
   };
@@ -26,16 +26,18 @@ export default defineConfig({
   test: {
     passWithNoTests: true,
     projects: [
-      folder('unit', { testTimeout: 20_000, alone: false }),
-      folder('oracle', { testTimeout: 60_000, alone: false }),
-      folder('exchange', { testTimeout: 60_000, alone: false }),
-      folder('contract', { testTimeout: 60_000, alone: false }),
-      folder('tidy', { testTimeout: 60_000, alone: false }),
-      folder('lab', { testTimeout: 180_000, alone: true }),
-      folder('scenario', { testTimeout: 180_000, alone: true }),
+      folder('unit', { testTimeout: 20_000 }),
+      folder('oracle', { testTimeout: 60_000 }),
+      folder('exchange', { testTimeout: 60_000 }),
+      folder('contract', { testTimeout: 60_000 }),
+      folder('tidy', { testTimeout: 60_000 }),
+      // They count processes, links and namespaces of the whole machine: one file after the other.
+      folder('lab', { testTimeout: 180_000, workers: 1 }),
+      folder('scenario', { testTimeout: 180_000, workers: 1 }),
       folder('interop', {
         testTimeout: 600_000,
-        alone: true,
+        // Each in namespaces or a guest of its own, and most of it is waiting.
+        workers: 2,
         // Two daemons in an emulated machine take many minutes: only when asked for (test/README.md).
         exclude: process.env['IKE_GUEST'] === undefined ? ['test/interop/ike-guest.test.ts'] : [],
       }),

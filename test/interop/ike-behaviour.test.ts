@@ -2,7 +2,6 @@ import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { until } from '../lab/command.ts';
 import { describeWith } from '../lab/describe-with.ts';
 import { onlyChild, onlySa, type PeerDescription } from '../lab/ike-peer.ts';
-import { StrongswanPeer } from '../lab/strongswan-ike.ts';
 import { STRONGSWAN_NEEDS } from '../lab/strongswan.ts';
 import { type BothWays, complete } from '../lab/traffic.ts';
 import { ikeMatch } from '../lab/wire-filter.ts';
@@ -243,17 +242,4 @@ describeWith(NEEDS, 'the life of a peer, with strongSwan', () => {
       nothingLost(await lab().traffic.transfer());
     });
   }
-
-  it('notices that the peer is dead', async () => {
-    await load('a', () => ({ dpdSeconds: 1 }));
-    await lab().a.initiate('pair', 'net');
-    nothingLost(await lab().traffic.transfer());
-    await lab().b.kill();
-    // Ten tries, each later than the one before, are most of three minutes.
-    const patienceMs = lab().a.kind === 'ipsec-node' ? 300_000 : PATIENCE_MS;
-    await until('A has no SA left', async () => (await lab().a.sas()).length === 0, patienceMs);
-    // Of its own namespace nothing is left to clean: a new daemon starts where the old one died.
-    const again = await StrongswanPeer.start({ namespace: lab().topology.b.gateway });
-    await again.stop();
-  });
 });

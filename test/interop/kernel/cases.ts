@@ -33,7 +33,7 @@ import {
   type Transfer,
 } from './plan.ts';
 
-const TRANSFER_BYTES = 1 << 20;
+const TRANSFER_BYTES = 1 << 18;
 /** The guest is emulated: a start of Node takes seconds, and much more on a busy host. */
 const START_MS = 240_000;
 const ANSWER_MS = 100_000;

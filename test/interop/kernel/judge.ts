@@ -79,8 +79,8 @@ function saFaults(
   const number = (link.used ?? 0) + ours.packets;
   const kernelNumber = receiver === 'ours' ? kernel.sent : kernel.received;
   return [
-    // A transfer of 1 MiB each way, and the acknowledgements of the other.
-    ...expectAtLeast(`${direction} packets`, ours.packets, 800),
+    // A transfer of 256 KiB, and the acknowledgements of the other.
+    ...expectAtLeast(`${direction} packets`, ours.packets, 190),
     ...expectSame(`${direction} packets of the kernel`, kernel.packets, ours.packets),
     ...expectSame(`${direction} number`, ours.sequenceNumber, number),
     ...expectSame(`${direction} number of the kernel`, kernelNumber, number),

@@ -117,7 +117,7 @@ export const EXTRA = {
   padding: { suite: 'aes256gcm16', tfc: { ours: 900, kernels: 700 } },
   replay: { suite: 'aes128gcm16' },
   marks: { suite: 'chacha20poly1305' },
-  crossing: { suite: 'aes256gcm16', used: 2 ** 32 - 300 },
+  crossing: { suite: 'aes256gcm16', used: 2 ** 32 - 100 },
 } as const;
 
 export const EXTRAS: readonly Link[] = Object.entries(EXTRA).map(([name, extra], index) => ({
