@@ -297,8 +297,7 @@ export async function setup() {
     if (faults.length > 0) throw new SetupFailed(faults.join('\n'));
     if (inCi && isDebian) {
       await aptInstall(PEER_PACKAGES);
-      // Only the guest's tests want it, and those only when asked for.
-      if (process.env.IKE_GUEST !== undefined) await libreswanPeer();
+      await libreswanPeer();
       await pythonPeers();
     }
     await installPackages();

@@ -6,8 +6,9 @@
  *                    ---- 203.0.113.0/24 --
  */
 
+import { writeFileSync } from 'node:fs';
 import { run } from './command.ts';
-import { connect, Namespace } from './namespace.ts';
+import { Namespace } from './namespace.ts';
 
 export interface GuestSite {
   readonly gateway: Namespace;
@@ -53,16 +54,9 @@ export async function loadEspModules(): Promise<void> {
   });
 }
 
-async function site(number: 1 | 2): Promise<GuestSite> {
-  const gateway = await Namespace.create(number === 1 ? 'gwa' : 'gwb');
-  await gateway.ipBatch([
-    'link add lan0 type dummy',
-    'link set lan0 up',
-    `addr add 10.${number}.0.2/24 dev lan0`,
-    `addr add fd0${number}::2/64 dev lan0 nodad`,
-  ]);
+function site(number: 1 | 2): GuestSite {
   return {
-    gateway,
+    gateway: Namespace.named(number === 1 ? 'gwa' : 'gwb'),
     outer: [`192.0.2.${number}`, `203.0.113.${number}`],
     outer6: `2001:db8:f::${number}`,
     inner4: `10.${number}.0.2`,
@@ -72,26 +66,41 @@ async function site(number: 1 | 2): Promise<GuestSite> {
   };
 }
 
+async function furnish(own: GuestSite, other: GuestSite): Promise<void> {
+  const { gateway, outer, outer6, inner4, inner6 } = own;
+  await gateway.ipBatch([
+    ...['lo', 'lan0', 'wan0', 'wan1'].map((device) => `link set ${device} up`),
+    `addr add ${inner4}/24 dev lan0`,
+    `addr add ${inner6}/64 dev lan0 nodad`,
+    `addr add ${outer[0]}/24 dev wan0`,
+    `addr add ${outer6}/64 dev wan0 nodad`,
+    `addr add ${outer[1]}/24 dev wan1`,
+    `route add default via ${other.outer[0]} dev wan0`,
+    `route add default via ${other.outer6} dev wan0`,
+  ]);
+}
+
+/** What waits while a program is not run for seconds is more than the kernel's 200 KiB. */
+function widenBuffers(): void {
+  writeFileSync('/proc/sys/net/core/rmem_max', String(16 << 20));
+}
+
 export async function buildGuestPair(): Promise<GuestPair> {
-  await loadEspModules();
-  const a = await site(1);
-  const b = await site(2);
-  const end = ({ gateway, outer, outer6 }: GuestSite, link: 0 | 1) => ({
-    namespace: gateway,
-    device: link === 0 ? 'wan0' : 'wan1',
-    addresses: [`${outer[link]}/24`, ...(link === 0 ? [`${outer6}/64`] : [])],
-  });
-  await connect(end(a, 0), end(b, 0));
-  await connect(end(a, 1), end(b, 1));
-  for (const [own, other] of [
-    [a, b],
-    [b, a],
-  ] as const) {
-    await own.gateway.ipBatch([
-      `route add default via ${other.outer[0]} dev wan0`,
-      `route add default via ${other.outer6} dev wan0`,
-    ]);
-  }
+  widenBuffers();
+  const a = site(1);
+  const b = site(2);
+  const [nameA, nameB] = [a.gateway.name, b.gateway.name];
+  const lines = [
+    `netns add ${nameA}`,
+    `netns add ${nameB}`,
+    `link add lan0 netns ${nameA} type dummy`,
+    `link add lan0 netns ${nameB} type dummy`,
+    ...['wan0', 'wan1'].map(
+      (device) => `link add ${device} netns ${nameA} type veth peer name ${device} netns ${nameB}`,
+    ),
+  ];
+  await run(['ip', '-batch', '-'], { input: `${lines.join('\n')}\n`, timeoutMs: 200_000 });
+  await Promise.all([furnish(a, b), furnish(b, a)]);
   return {
     a,
     b,

@@ -172,7 +172,7 @@ export async function runGuestCases(
     results: '/run/job/results.jsonl',
   };
   const script = [
-    `export IPSEC_NODE_ROOT='${repositoryRoot}'`,
+    `export IPSEC_NODE_ROOT='${repositoryRoot}' IPSEC_NODE_GUEST=1`,
     `exec '${process.execPath}' '${runner}' /run/job/plan.json`,
   ];
   const guest = await bootGuest(`${script.join('\n')}\n`, {

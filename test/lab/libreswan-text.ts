@@ -1,5 +1,6 @@
 /** A connection's description in the words of libreswan's ipsec.conf. */
 
+import { createHash, createPrivateKey } from 'node:crypto';
 import type { PartyTerms, PeerDescription } from './ike-peer.ts';
 
 const CIPHERS: Readonly<Record<string, string>> = {
@@ -74,22 +75,31 @@ function identity(party: PartyTerms): string {
   return /^[\d.]+$|:|@/.test(id) ? id : `@${id}`;
 }
 
-function authby(peer: PeerDescription): string {
-  if (peer.local.auth === 'psk') return 'secret';
-  return /BEGIN EC/.test(peer.credentials.privateKey ?? '') ? 'ecdsa' : 'rsa-sha2,ecdsa';
+/** Of the key's own kind: told two, it would sign by the first with a key of the second. */
+function authby({ credentials }: PeerDescription): string {
+  const { privateKey } = credentials;
+  if (privateKey === undefined) return 'secret';
+  return createPrivateKey(privateKey).asymmetricKeyType === 'ec' ? 'ecdsa' : 'rsa-sha2';
 }
 
-/** `conn` section: one child alone; our side is `left`, its certificate has the peer's name. */
+/** What a certificate is called in the database. */
+export function certificateName(pem: string): string {
+  return createHash('sha256').update(pem).digest('hex').slice(0, 16);
+}
+
+/** `conn` section: one child alone; our side is `left`. */
 export function connectionText(peer: PeerDescription): string {
   const [child, ...others] = peer.children;
   if (child === undefined || others.length > 0) throw new Error('one child is what libreswan has');
   const esn = child.proposals.map((proposal) => partsOf(proposal).esn);
   const transport = child.mode === 'transport';
-  const certificates = peer.local.auth === 'certificate';
+  const [leaf] = peer.credentials.certificates ?? [];
   const lines = {
     ikev2: 'insist',
     auto: 'add',
     type: child.mode ?? 'tunnel',
+    // It would start many programs, for routes that are there.
+    leftupdown: '%disabled',
     left: peer.localAddress,
     leftid: identity(peer.local),
     right: peer.remoteAddress,
@@ -107,7 +117,9 @@ export function connectionText(peer: PeerDescription): string {
     ...(transport
       ? {}
       : { leftsubnet: child.local.join(','), rightsubnet: child.remote.join(',') }),
-    ...(certificates ? { leftcert: peer.name, rightca: '%same', leftsendcert: 'always' } : {}),
+    ...(leaf === undefined
+      ? {}
+      : { leftcert: certificateName(leaf), rightca: '%same', leftsendcert: 'always' }),
     ...(peer.dpdSeconds === undefined
       ? {}
       : { dpddelay: `${peer.dpdSeconds}s`, dpdtimeout: '30s' }),

@@ -11,13 +11,12 @@ import {
   mkdirSync,
   mkdtempSync,
   readFileSync,
-  rmSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { type CommandResult, type Program, run, until } from './command.ts';
-import type { ChildSaView, IkePeer, IkeSaView, PeerDescription } from './ike-peer.ts';
-import { connectionText, secretText } from './libreswan-text.ts';
+import type { ChildSaView, Credentials, IkePeer, IkeSaView, PeerDescription } from './ike-peer.ts';
+import { certificateName, connectionText, secretText } from './libreswan-text.ts';
 import type { Namespace } from './namespace.ts';
 import { recordFolder, repositoryRoot } from './registry.ts';
 
@@ -34,18 +33,52 @@ async function placePrograms(): Promise<void> {
   if (existsSync(`${PROGRAMS}/pluto`)) return;
   mkdirSync(PROGRAMS, { recursive: true });
   await run(['mount', '--bind', `${UNPACKED}${PROGRAMS}`, PROGRAMS]);
-  // What it runs when an SA comes and goes.
-  copyFileSync(`${UNPACKED}/usr/sbin/ipsec`, '/usr/sbin/ipsec');
 }
 
 export interface LibreswanOptions {
   readonly namespace: Namespace;
+  /** Where the files of `makeDatabase` are. */
+  readonly database: string;
 }
 
-async function emptyDatabase(folder: string): Promise<void> {
-  rmSync(`${folder}/nss`, { recursive: true, force: true });
-  mkdirSync(`${folder}/nss`);
-  await run(['certutil', '-N', '-d', `sql:${folder}/nss`, '--empty-password']);
+const DATABASE_FILES = ['cert9.db', 'key4.db', 'pkcs11.txt'] as const;
+
+/**
+ * An NSS database with all keys and certificates of these, as files by name. It is made outside of
+ * the guest, where it takes a moment. In one database every certificate of a subject has the same
+ * name: each leaf needs a subject of its own.
+ */
+export async function makeDatabase(
+  all: readonly Credentials[],
+): Promise<Readonly<Record<string, Uint8Array>>> {
+  const folder = mkdtempSync(`${tmpdir()}/ipn-nss-`);
+  recordFolder(folder);
+  const database = `sql:${folder}`;
+  const write = (name: string, text: string): string => {
+    writeFileSync(`${folder}/${name}`, text, { mode: 0o600 });
+    return `${folder}/${name}`;
+  };
+  await run(['certutil', '-N', '-d', database, '--empty-password']);
+  for (const text of new Set(all.flatMap(({ authorities }) => authorities ?? []))) {
+    const file = write('authority.pem', text);
+    const name = certificateName(text);
+    await run(['certutil', '-A', '-d', database, '-n', name, '-t', 'CT,,', '-a', '-i', file]);
+  }
+  for (const { certificates, privateKey } of all) {
+    const [leaf, ...chain] = certificates ?? [];
+    if (leaf === undefined || privateKey === undefined) continue;
+    const bundle = `${folder}/bundle.p12`;
+    await run([
+      ...['openssl', 'pkcs12', '-export', '-out', bundle, '-passout', 'pass:'],
+      ...['-inkey', write('private.pem', privateKey), '-in', write('leaf.pem', leaf)],
+      ...['-name', certificateName(leaf)],
+      ...(chain.length === 0 ? [] : ['-certfile', write('chain.pem', chain.join('\n'))]),
+    ]);
+    await run(['pk12util', '-i', bundle, '-d', database, '-W', '']);
+  }
+  return Object.fromEntries(
+    DATABASE_FILES.map((name) => [name, readFileSync(`${folder}/${name}`)]),
+  );
 }
 
 function launch(namespace: Namespace, folder: string): Program {
@@ -62,12 +95,12 @@ export class LibreswanPeer implements IkePeer {
   #logStart = 0;
   #peers: readonly PeerDescription[] = [];
   #begun = false;
-  #hasCertificates = false;
+  #secrets = '';
 
   private constructor(
     readonly namespace: Namespace,
     readonly folder: string,
-    private program: Program,
+    private readonly program: Program,
   ) {}
 
   static async start(options: LibreswanOptions): Promise<LibreswanPeer> {
@@ -76,10 +109,13 @@ export class LibreswanPeer implements IkePeer {
     const folder = mkdtempSync(`${tmpdir()}/ipn-libreswan-`);
     recordFolder(folder);
     mkdirSync(`${folder}/run`);
+    mkdirSync(`${folder}/nss`);
+    for (const name of DATABASE_FILES) {
+      copyFileSync(`${options.database}/${name}`, `${folder}/nss/${name}`);
+    }
     writeFileSync(`${folder}/secrets`, '', { mode: 0o600 });
     writeFileSync(`${folder}/ipsec.conf`, 'config setup\n');
     writeFileSync(`${folder}/log`, '');
-    await emptyDatabase(folder);
     const peer = new LibreswanPeer(options.namespace, folder, launch(options.namespace, folder));
     await peer.#listening();
     return peer;
@@ -99,72 +135,36 @@ export class LibreswanPeer implements IkePeer {
     await this.whack(['--listen']);
   }
 
-  /**
-   * A new database means a new daemon. In one database every certificate of a subject has the same
-   * name, and each case has the same subjects.
-   */
-  async #renew(): Promise<void> {
-    await this.stop();
-    rmSync(this.socket, { force: true });
-    await emptyDatabase(this.folder);
-    this.program = launch(this.namespace, this.folder);
-    await this.#listening();
-  }
-
   private get socket(): string {
     return `${this.folder}/run/pluto.ctl`;
   }
 
-  /** whack against this daemon. */
+  /** whack against this daemon. Its socket is a path: it need not enter the namespace. */
   whack(words: readonly string[], anyStatus = false): Promise<CommandResult> {
     const command = [`${PROGRAMS}/whack`, '--ctlsocket', this.socket, ...words];
-    return this.namespace.exec(command, { anyStatus, timeoutMs: COMMAND_MS });
+    return run(command, { anyStatus, timeoutMs: COMMAND_MS });
   }
 
   async load(peers: readonly PeerDescription[]): Promise<void> {
     for (const { name } of this.#peers) await this.whack(['--delete', '--name', name], true);
-    if (this.#hasCertificates) await this.#renew();
-    this.#hasCertificates = peers.some(({ credentials }) => credentials.privateKey !== undefined);
     this.#peers = peers;
     this.#begun = false;
     this.#logStart = readFileSync(`${this.folder}/log`).length;
-    writeFileSync(`${this.folder}/secrets`, peers.map(secretText).join(''), { mode: 0o600 });
-    for (const peer of peers) await this.importCredentials(peer);
     const text = `config setup\n\n${peers.map((peer) => connectionText(peer)).join('\n')}`;
     writeFileSync(`${this.folder}/ipsec.conf`, text);
-    await this.whack(['--rereadsecrets'], true);
+    const secrets = peers.map(secretText).join('');
+    if (secrets !== this.#secrets) {
+      this.#secrets = secrets;
+      writeFileSync(`${this.folder}/secrets`, secrets, { mode: 0o600 });
+      await this.whack(['--rereadsecrets'], true);
+    }
     for (const { name } of peers) {
       const command = [`${PROGRAMS}/addconn`, '--config', `${this.folder}/ipsec.conf`];
-      const said = await this.namespace.exec([...command, '--ctlsocket', this.socket, name], {
+      const said = await run([...command, '--ctlsocket', this.socket, name], {
         timeoutMs: COMMAND_MS,
       });
       appendFileSync(`${this.folder}/log`, `${said.stdout}${said.stderr}`);
     }
-  }
-
-  /** Into the NSS database: key and certificates under the name of the peer. */
-  private async importCredentials(peer: PeerDescription): Promise<void> {
-    const { credentials } = peer;
-    const database = `sql:${this.folder}/nss`;
-    const write = (name: string, text: string): string => {
-      writeFileSync(`${this.folder}/${name}`, text, { mode: 0o600 });
-      return `${this.folder}/${name}`;
-    };
-    for (const [index, text] of (credentials.authorities ?? []).entries()) {
-      const file = write(`authority-${index}.pem`, text);
-      const name = `${peer.name}-authority-${index}`;
-      await run(['certutil', '-A', '-d', database, '-n', name, '-t', 'CT,,', '-a', '-i', file]);
-    }
-    const [leaf, ...chain] = credentials.certificates ?? [];
-    if (leaf === undefined || credentials.privateKey === undefined) return;
-    const bundle = `${this.folder}/bundle.p12`;
-    const key = write('private.pem', credentials.privateKey);
-    await run([
-      ...['openssl', 'pkcs12', '-export', '-out', bundle, '-passout', 'pass:'],
-      ...['-inkey', key, '-in', write('leaf.pem', leaf), '-name', peer.name],
-      ...(chain.length === 0 ? [] : ['-certfile', write('chain.pem', chain.join('\n'))]),
-    ]);
-    await run(['pk12util', '-i', bundle, '-d', database, '-W', ''], { timeoutMs: COMMAND_MS });
   }
 
   async initiate(peer: string): Promise<void> {
@@ -214,8 +214,12 @@ export class LibreswanPeer implements IkePeer {
    * found of NAT, nor its own port: those are as if there were none.
    */
   async sas(): Promise<readonly IkeSaView[]> {
-    const status = (await this.whack(['--status'])).stdout;
-    const states = parseStates(await this.namespace.ip('-s xfrm state'));
+    const [said, text] = await Promise.all([
+      this.whack(['--status']),
+      this.namespace.ip('-s xfrm state'),
+    ]);
+    const status = said.stdout;
+    const states = parseStates(text);
     return this.#peers.flatMap((peer) => {
       const named = (pattern: string): RegExpMatchArray | null =>
         status.match(new RegExp(`"${peer.name}"(?:\\[\\d+\\])?${pattern}`));

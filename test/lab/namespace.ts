@@ -29,6 +29,13 @@ export class Namespace {
     return namespace;
   }
 
+  /** One that is made by other means, under its `name`. */
+  static named(label: string): Namespace {
+    const namespace = new Namespace(label, `${NAME_PREFIX}${label}`);
+    recordNamespace(namespace.name);
+    return namespace;
+  }
+
   /** The command that runs another one inside. */
   inside(command: readonly string[]): string[] {
     return ['ip', 'netns', 'exec', this.name, ...command];

@@ -1,9 +1,9 @@
 /**
  * A program at one end of a path: sends numbered UDP datagrams at a steady rate and counts those
- * that come. Its arguments are addresses to bind, where not all. Commands are lines of JSON on
+ * that come. Its arguments are addresses to bind and to send from, where not all. Commands are lines of JSON on
  * stdin, each answered by one on stdout.
  *
- *   {"do":"start","stream":1,"to":"10.2.0.2","perSecond":500,"bytes":200,"count":100}
+ *   {"do":"start","stream":1,"from":"10.1.0.2","to":"10.2.0.2","perSecond":500,"bytes":200,"count":100}
  *   {"do":"state"}      counts of every stream
  *   {"do":"stop","stream":1}
  */
@@ -80,13 +80,15 @@ function take(message: Buffer): void {
   streamOf(message.readUInt32BE(4)).take(message.readUInt32BE(8));
 }
 
-function open(kind: 'udp4' | 'udp6'): Socket {
+type Kind = 'udp4' | 'udp6';
+
+const kindOf = (address: string): Kind => (address.includes(':') ? 'udp6' : 'udp4');
+
+function open(kind: Kind, address?: string): Socket {
   const socket = createSocket({ type: kind, ipv6Only: kind === 'udp6' });
   socket.on('message', take);
   // ICMP errors of earlier datagrams: what is lost shows in the counts.
   socket.on('error', () => undefined);
-  const isOfKind = (address: string): boolean => address.includes(':') === (kind === 'udp6');
-  const address = process.argv.slice(2).find(isOfKind);
   socket.bind({ port: TRAFFIC_PORT, ...(address === undefined ? {} : { address }) }, () => {
     socket.setRecvBufferSize(4 << 20);
     socket.setSendBufferSize(4 << 20);
@@ -94,14 +96,30 @@ function open(kind: 'udp4' | 'udp6'): Socket {
   return socket;
 }
 
-const sockets = { 4: open('udp4'), 6: open('udp6') };
+/** By address; of a kind that no address was given for, one that has all of them. */
+const sockets = new Map<string, Socket>(
+  process.argv.slice(2).map((address) => [address, open(kindOf(address), address)]),
+);
+for (const kind of ['udp4', 'udp6'] as const) {
+  if (![...sockets.keys()].some((address) => kindOf(address) === kind)) {
+    sockets.set(kind, open(kind));
+  }
+}
+
+function socketFor(from: string, to: string): Socket {
+  const kind = kindOf(to);
+  const bound = [...sockets].find(([address]) => kindOf(address) === kind)?.[1];
+  const socket = sockets.get(from) ?? sockets.get(kind) ?? bound;
+  if (socket === undefined) throw new Error(`no socket for ${to}`);
+  return socket;
+}
 
 function start(command: ReadonlyMap<string, unknown>): void {
   const number = Number(command.get('stream'));
   const to = String(command.get('to'));
   const perSecond = Number(command.get('perSecond'));
   const count = command.get('count') === undefined ? Infinity : Number(command.get('count'));
-  const socket = sockets[to.includes(':') ? 6 : 4];
+  const socket = socketFor(String(command.get('from')), to);
   const message = Buffer.alloc(Math.max(HEADER_BYTES, Number(command.get('bytes') ?? 200)), 0x5a);
   message.writeUInt32BE(MAGIC, 0);
   message.writeUInt32BE(number, 4);

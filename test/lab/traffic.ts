@@ -8,8 +8,10 @@ import type { StreamCounts } from './traffic-agent.ts';
 export interface TrafficEnd {
   readonly namespace: Namespace;
   readonly address: string;
-  /** Send from this address alone: where the namespace is its own gateway. Default false. */
+  /** Send from this address: where the namespace is its own gateway. Default false. */
   readonly bind?: boolean;
+  /** More addresses to bind, for flows that are from them. */
+  readonly alsoBind?: readonly string[];
 }
 
 export interface TrafficReport {
@@ -54,7 +56,7 @@ class Agent {
   ) {}
 
   static async start(end: TrafficEnd): Promise<Agent> {
-    const words = end.bind === true ? [end.address] : [];
+    const words = [...(end.bind === true ? [end.address] : []), ...(end.alsoBind ?? [])];
     const program = end.namespace.spawn(await nodeProgram('test/lab/traffic-agent', ...words));
     await program.line(1, START_MS);
     return new Agent(end, program);
@@ -180,8 +182,10 @@ export class Traffic implements AsyncDisposable {
       bytes: options.bytes ?? 200,
       ...(count === undefined ? {} : { count }),
     };
-    await this.a.ask({ ...common, stream, to: options.bAddress ?? this.b.end.address });
-    await this.b.ask({ ...common, stream: stream + 1, to: options.aAddress ?? this.a.end.address });
+    const a = options.aAddress ?? this.a.end.address;
+    const b = options.bAddress ?? this.b.end.address;
+    await this.a.ask({ ...common, stream, from: a, to: b });
+    await this.b.ask({ ...common, stream: stream + 1, from: b, to: a });
     return new Flow(this.a, this.b, stream);
   }
 

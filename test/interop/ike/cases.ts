@@ -33,6 +33,8 @@ export interface IkeCase {
   readonly paddingBytes?: number;
   readonly fragmentBytes?: number;
   readonly ppk?: boolean;
+  /** Put after the common names of the leaves, `a.example` and `b.example`. */
+  readonly subject?: string;
 }
 
 const IKE = 'aes256gcm16-prfsha384-x25519';

@@ -57,6 +57,7 @@ interface ChainTerms {
   readonly depth: number;
   readonly paddingBytes: number | undefined;
   readonly fault: Refusal['wrong']['certificate'];
+  readonly subject: string;
 }
 
 function alternativeNames(side: Side): readonly string[] {
@@ -65,7 +66,7 @@ function alternativeNames(side: Side): readonly string[] {
 }
 
 async function makeChain(terms: ChainTerms): Promise<Chain> {
-  const { side, kind, depth, paddingBytes, fault } = terms;
+  const { side, kind, depth, paddingBytes, fault, subject } = terms;
   // An authority with a P-521 key is more than path validation here takes; a leaf's may be one.
   const rootKind = kind === 'ecdsa521' ? 'ecdsa384' : kind;
   const shared = remembered(roots, rootKind, () => Authority.create(`root ${rootKind}`, rootKind));
@@ -78,7 +79,7 @@ async function makeChain(terms: ChainTerms): Promise<Chain> {
     authorities.push(issuer);
   }
   const issued = await issuer.issue({
-    name: `${side}.example`,
+    name: `${side}.example${subject}`,
     kind,
     alternativeNames: alternativeNames(side),
     ...(paddingBytes === undefined ? {} : { paddingBytes }),
@@ -139,6 +140,7 @@ export async function credentialsOf(
     depth: ikeCase.chain ?? 0,
     paddingBytes: ikeCase.paddingBytes,
     fault: of === 'b' ? wrong.certificate : undefined,
+    subject: ikeCase.subject ?? '',
   });
   const own = await chainOf(terms(side));
   const theirs = await chainOf(terms(other));

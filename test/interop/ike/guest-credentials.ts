@@ -2,6 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 import type { Credentials, PartyTerms } from '../../lab/ike-peer.ts';
+import { makeDatabase } from '../../lab/libreswan.ts';
 import { parseLine } from '../../lab/node-program.ts';
 import type { Auth } from './cases.ts';
 import { credentialsOf } from './credentials.ts';
@@ -11,20 +12,29 @@ export interface HeldCredentials {
   readonly credentials: Credentials;
 }
 
-export const HELD_FILE = 'credentials.json';
+/** Where the files are in the guest. */
+export const JOB_FOLDER = '/run/job';
+const HELD_FILE = 'credentials.json';
 const TEXTS = ['psk', 'privateKey', 'publicKey', 'remotePublicKey'] as const;
 const LISTS = ['certificates', 'authorities', 'crls'] as const;
 
-/** Outside: the file for the guest, by `auth side`. */
-export async function makeHeld(auths: readonly Auth[]): Promise<string> {
+/** Outside: files for the guest, what is held by `auth side` and B's database for libreswan. */
+export async function makeHeld(
+  auths: readonly Auth[],
+): Promise<Readonly<Record<string, string | Uint8Array>>> {
   const held: Record<string, HeldCredentials> = {};
   for (const auth of new Set(auths)) {
     for (const side of ['a', 'b'] as const) {
-      const ikeCase = { name: '', ike: '', esp: '', algorithms: ['', ''] as const, auth };
+      const common = { name: '', ike: '', esp: '', algorithms: ['', ''] as const };
+      const ikeCase = { ...common, auth, subject: ` ${auth}` };
       held[`${auth} ${side}`] = await credentialsOf(ikeCase, side);
     }
   }
-  return JSON.stringify(held);
+  const ofB = Object.entries(held).filter(([name]) => name.endsWith(' b'));
+  return {
+    [HELD_FILE]: JSON.stringify(held),
+    ...(await makeDatabase(ofB.map(([, { credentials }]) => credentials))),
+  };
 }
 
 function parseHeld(value: unknown): HeldCredentials {
@@ -55,6 +65,6 @@ function parseHeld(value: unknown): HeldCredentials {
 
 /** In the guest. */
 export function readHeld(): ReadonlyMap<string, HeldCredentials> {
-  const all = parseLine(readFileSync(`/run/job/${HELD_FILE}`, 'utf8'));
+  const all = parseLine(readFileSync(`${JOB_FOLDER}/${HELD_FILE}`, 'utf8'));
   return new Map([...all].map(([name, value]) => [name, parseHeld(value)]));
 }

@@ -46,8 +46,20 @@ export const STRONGSWAN_PLANS: readonly GuestCasePlan[] = [
   ...both({ name: 'transport mode', peer: 'strongswan', mode: 'transport' }),
 ];
 
-/** A moves to its second link under traffic. */
-export const MOBIKE = 'strongswan: MOBIKE, A changes its address under traffic';
+/** One side moves to its second link under traffic, of an IKE SA that either side began. */
+export interface MobikePlan {
+  readonly name: string;
+  readonly initiator: 'a' | 'b';
+  readonly mover: 'a' | 'b';
+}
+
+export const MOBIKE_PLANS: readonly MobikePlan[] = (['a', 'b'] as const).flatMap((mover) =>
+  (['a', 'b'] as const).map((initiator) => ({
+    initiator,
+    mover,
+    name: `strongswan: MOBIKE, ${mover.toUpperCase()} moves, begun by ${initiator.toUpperCase()}`,
+  })),
+);
 
 export const startName = (a: 'strongswan' | 'ours', peer: 'libreswan' | 'strongswan'): string =>
   `start: ${a} and ${peer}`;

@@ -8,7 +8,8 @@ import type { ChildDescription, IkePeer, IkeSaView, PeerDescription } from '../.
 import { viewsOf } from '../../lab/ike-peer.ts';
 import { CommandFailed, type Program, until } from '../../lab/command.ts';
 import type { Namespace } from '../../lab/namespace.ts';
-import { Vici } from '../../lab/vici.ts';
+import { PRODUCT_MAIN } from '../../lab/guest-product.ts';
+import { sectionAt, textAt, Vici } from '../../lab/vici.ts';
 import { command, ipsecNode, scratchFolder } from '../../scenario/ipsec-node.ts';
 
 const COMMAND_MS = 30_000;
@@ -26,8 +27,8 @@ export interface IpsecNodeOptions {
   /** More keys of `gateway`. */
   readonly gateway?: Json;
   /**
-   * Runs in a guest, where a start of the command takes many seconds: the gateway is told by its
-   * control socket, as the command does it.
+   * Runs in a guest, from what `bundleProduct` made. A start of the command takes many seconds
+   * there: the gateway is told by its control socket, as the command does it.
    */
   readonly guest?: boolean;
 }
@@ -57,7 +58,10 @@ export class IpsecNodePeer implements IkePeer {
     const peer = new IpsecNodePeer(options);
     mkdirSync(`${peer.#folder}/state`, { mode: 0o700 });
     peer.#write([]);
-    const program = options.namespace.spawn(command(['up', '-c', peer.file]));
+    const words = ['up', '-c', peer.file];
+    const program = options.namespace.spawn(
+      options.guest === true ? [process.execPath, PRODUCT_MAIN, ...words] : command(words),
+    );
     peer.#program = program;
     await program.output(/^ready: /m, READY_MS * peer.#factor);
     return peer;
@@ -114,6 +118,12 @@ export class IpsecNodePeer implements IkePeer {
     return events.flatMap(viewsOf);
   }
 
+  /** Packets that were refused for this reason since the start. */
+  async dropped(reason: string): Promise<number> {
+    const { answer } = await Vici.once(this.socket, 'ipsec-node-counters');
+    return Number(textAt(sectionAt(answer, 'drops'), reason));
+  }
+
   log(): string {
     return this.#wholeLog().slice(this.#logStart);
   }
@@ -150,10 +160,7 @@ export class IpsecNodePeer implements IkePeer {
     if (result.status !== 0) throw new CommandFailed(command(whole), result);
   }
 
-  async #renewed(
-    choice: SaChoice,
-    keys: (sa: IkeSaView) => readonly string[],
-  ): Promise<void> {
+  async #renewed(choice: SaChoice, keys: (sa: IkeSaView) => readonly string[]): Promise<void> {
     const now = async (): Promise<readonly string[]> => (await this.sas()).flatMap(keys);
     const before = await now();
     await this.#command('rekey', choice);
