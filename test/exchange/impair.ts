@@ -47,7 +47,13 @@ export interface Outcome {
  * Runs an exchange begun by `asks`, with each message at a place changed for a minute, and until all
  * is over. Null: the message has nothing that could be changed so.
  */
-export function impair(place: Place, asks: Side, change: Change): Outcome | null {
+export function impair(
+  place: Place,
+  asks: Side,
+  change: Change,
+  /** Whether the two agree in the end, though one misbehaves. */
+  doAgree = true,
+): Outcome | null {
   const { exchange, isResponse, does } = PLACES[place];
   const eavesdropper = new Eavesdropper();
   // Each asks after the other: what one has dropped is dropped by both in the end.
@@ -100,8 +106,7 @@ export function impair(place: Place, asks: Side, change: Change): Outcome | null
   if (changed > 0 && effective === 0) return null;
   const faults = faultsOf(simulation);
   if (changed === 0) faults.push('nothing was changed');
-  // What a peer deletes without a word stays where it is.
-  if (place !== 'Delete request') faults.push(...disagreements(simulation));
+  if (doAgree) faults.push(...disagreements(simulation));
   const { ikeSas, children } = simulation.endpoints[victim].usage();
   return { answer, ikeSas, children, faults };
 }

@@ -192,6 +192,29 @@ export const TO_PAYLOADS: Readonly<Record<string, Change>> = {
   'has a TSr of one address': body(N['ts-responder'], set(16, 10, 2, 0, 0)),
 };
 
+/** Payloads of which a message has one. */
+export const TO_SINGLES: Readonly<Record<string, Change>> = Object.fromEntries(
+  (
+    [
+      ['SA', N.sa],
+      ['KE', N.ke],
+      ['nonce', N.nonce],
+      ['IDi', N['id-initiator']],
+      ['IDr', N['id-responder']],
+      ['AUTH', N.authentication],
+      ['TSi', N['ts-initiator']],
+      ['TSr', N['ts-responder']],
+    ] as const
+  ).map(([name, number]) => [`has two ${name}`, each(number, (one) => [one, one])]),
+);
+
+/** What can be done to the exchange type of a message that is authentic. */
+export const TO_EXCHANGE: Readonly<Record<string, Change>> = {
+  'is of exchange type 0': header({ exchange: 0 }),
+  'is of exchange type 38': header({ exchange: 38 }),
+  'is of exchange type 240': header({ exchange: 240 }),
+};
+
 /** What can be done to the Delete of a child. */
 export const TO_DELETE: Readonly<Record<string, Change>> = {
   'lacks the Delete': each(N.delete, () => []),

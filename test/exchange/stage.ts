@@ -10,7 +10,7 @@ import {
   type Payload,
 } from '../../packages/ipsec-node/src/ike/payload/payload.js';
 import { Eavesdropper, type OpenMessage } from './eavesdropper.js';
-import { DELIVERED, other, type Side, Simulation } from './simulator.js';
+import { DELIVERED, other, type Side, type Simulation } from './simulator.js';
 import { toySimulation } from './wire.js';
 
 export const PHASES = [

@@ -33,7 +33,6 @@ export const EXCHANGE_LEVEL: readonly RegExp[] = [
   /^rspi-nonzero$/,
   /^no-nonce$/,
   /^empty$/,
-  /^dup-/,
   /^ke-len-33$/,
   /^ke-p256-compressed$/,
   /^ke-modp\d+-(short|long)$/,

@@ -299,7 +299,8 @@ export class EndpointHost implements IkeHost {
       const { header, notify, data } = parsed.fault;
       // A response is never answered, and neither is who speaks another protocol (RFC 7296 2.21.1).
       if (header === null || header.isResponse || notify === null) return;
-      if (notify === NOTIFY.INVALID_SYNTAX && header.spiResponder === 0n) return;
+      // RFC 7296 section 3.10.1: INVALID_SYNTAX is said of and in authentic messages alone.
+      if (notify === NOTIFY.INVALID_SYNTAX) return;
       this.tellStranger(datagram, header, notify, data);
       return;
     }

@@ -109,6 +109,8 @@ export class IkeSa {
   /** Key exchange methods that stand between a CREATE_CHILD_SA and its end (RFC 9370). */
   followup: Followup | null = null;
 
+  /** Since when the peer has answered every rekey with TEMPORARY_FAILURE; null: it has not. */
+  temporarySince: Milliseconds | null = null;
   /** Why it is being deleted, where it is. */
   deletedAs: IkeSaEnd = 'dead';
 
@@ -518,7 +520,8 @@ export class IkeSa {
         return;
       }
       if (error.notify !== null) {
-        this.respond(request, [notifyPayload(error.notify, error.options.data)]);
+        const { data, about } = error.options;
+        this.respond(request, [{ ...notifyPayload(error.notify, data), ...about }]);
       }
       // RFC 7296 section 2.21.3: INVALID_SYNTAX is fatal in both peers.
       const isFatal = error.fatal || error.notify === NOTIFY.INVALID_SYNTAX;

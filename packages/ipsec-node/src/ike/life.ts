@@ -20,6 +20,7 @@ import type { IkeSa } from './ike-sa.js';
 const RETRY_MS = 30_000;
 /** After TEMPORARY_FAILURE (RFC 7296 section 2.25), with jitter: two that collide do not again. */
 const TEMPORARY_MS = 2_000;
+const TEMPORARY_MAX_MS = 300_000;
 /** A look at how much an SA was used: not more often, not less. */
 const VOLUME_MS = { min: 1_000, max: 60_000 } as const;
 
@@ -79,6 +80,7 @@ export class Life {
       if (child.state !== 'installed' || child.peerRekey !== null) return;
       try {
         const successor = yield* createChild(child.ike, rekeyRequest(child), child);
+        child.ike.temporarySince = null;
         settle(successor);
       } catch (error) {
         failure = error;
@@ -92,12 +94,23 @@ export class Life {
           this.renew(child);
         } else {
           const temporary = failure instanceof TemporaryFailure;
+          this.noteTemporary(child.ike, temporary);
           const after = temporary ? TEMPORARY_MS : RETRY_MS;
           child.setTimer('rekey', after + jittered(child.ike, after), () => this.rekeyChild(child));
         }
       }
       done(refused);
     });
+  }
+
+  // RFC 7296 section 2.25: who cannot for minutes has another state than we have.
+  private noteTemporary(sa: IkeSa, isTemporary: boolean): void {
+    if (!isTemporary) sa.temporarySince = null;
+    else sa.temporarySince ??= sa.host.now;
+    const since = sa.temporarySince;
+    if (since !== null && sa.host.now - since >= TEMPORARY_MAX_MS) {
+      this.endIkeSa(sa, 'the peer says TEMPORARY_FAILURE for minutes', 'dead');
+    }
   }
 
   private settleRekey(old: ChildSa, successor: ChildSa): void {
@@ -185,6 +198,7 @@ export class Life {
     }
     sa.enqueue('rekey IKE SA', exchange, (refused) => {
       if (refused !== null && sa.phase === 'established') {
+        this.noteTemporary(sa, failure instanceof TemporaryFailure);
         const after = failure instanceof TemporaryFailure ? TEMPORARY_MS : RETRY_MS;
         sa.setTimer('rekey', after + jittered(sa, after), () => this.rekeyIkeSa(sa));
       }

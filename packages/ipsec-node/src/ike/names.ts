@@ -1,4 +1,4 @@
-import { EXCHANGE_NUMBERS, type ExchangeName, type Payload } from './payload/payload.js';
+import { EXCHANGE_NUMBERS, type ExchangeName, type NotifyPayload } from './payload/payload.js';
 
 /** The name of a known exchange type. */
 export function exchangeName(exchange: number): ExchangeName | null {
@@ -13,6 +13,9 @@ function isExchangeName(name: string): name is ExchangeName {
 }
 
 /** A notification without an SPI. */
-export function notifyPayload(notify: number, data: Uint8Array = new Uint8Array(0)): Payload {
+export function notifyPayload(
+  notify: number,
+  data: Uint8Array = new Uint8Array(0),
+): NotifyPayload {
   return { type: 'notify', protocolId: 0, spi: new Uint8Array(0), notify, data };
 }

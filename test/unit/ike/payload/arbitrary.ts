@@ -72,7 +72,7 @@ export const arbitraryTrafficSelector: fc.Arbitrary<TrafficSelector> = fc
 
 const known: readonly number[] = Object.values(PAYLOAD_NUMBERS);
 
-export const arbitraryPayload: fc.Arbitrary<Payload> = fc.oneof(
+const arbitraryPayload: fc.Arbitrary<Payload> = fc.oneof(
   fc.record({
     type: fc.constant('sa' as const),
     proposals: fc.array(proposal, { minLength: 1, maxLength: 4 }),
@@ -125,3 +125,25 @@ export const arbitraryPayload: fc.Arbitrary<Payload> = fc.oneof(
     data: bytes(0, 40),
   }),
 );
+
+const MANY: readonly Payload['type'][] = [
+  'certificate',
+  'certificate-request',
+  'notify',
+  'delete',
+  'vendor-id',
+  'configuration',
+  'eap',
+  'unknown',
+];
+
+/** Payloads of one message: those of which there is one come once (RFC 7296 appendix C). */
+export const arbitraryPayloads = (maxLength: number): fc.Arbitrary<readonly Payload[]> =>
+  fc
+    .array(arbitraryPayload, { maxLength })
+    .map((payloads) =>
+      payloads.filter(
+        ({ type }, at) =>
+          MANY.includes(type) || payloads.findIndex((other) => other.type === type) === at,
+      ),
+    );

@@ -104,14 +104,13 @@ export function* createChild(
       const agreement = readChildAnswer(sa, offer, answer);
       const nr = findPayload(answer, 'nonce');
       const ke = findPayload(answer, 'ke');
-      if (nr === null) throw new ExchangeRefused('its answer has no nonce', null, { fatal: true });
+      // What is wrong with the child is the child's alone: it is deleted (RFC 7296 section 2.21).
+      if (nr === null) throw new ExchangeRefused('its answer has no nonce', null);
       const secrets: Uint8Array[] = [];
       const agreedMethod = keyExchangeOf(agreement.proposal);
       if (agreedMethod !== null) {
         if (pair === null || ke === null || agreedMethod !== method || ke.method !== method) {
-          throw new ExchangeRefused('its key exchange is not the one agreed on', null, {
-            fatal: true,
-          });
+          throw new ExchangeRefused('its key exchange is not the one agreed on', null);
         }
         const agreed = yield* tryCompute<'agree'>({
           kind: 'agree',
@@ -119,8 +118,10 @@ export function* createChild(
           privateValue: pair.privateValue,
           peerValue: ke.data,
         });
-        if (agreed.kind === 'refused')
+        // RFC 6989 section 2.5: of a bad public value the IKE SA is to be deleted.
+        if (agreed.kind === 'refused') {
           throw new ExchangeRefused(agreed.reason, null, { fatal: true });
+        }
         secrets.push(agreed.secret);
       }
       const link = findNotify(answer, NOTIFY.ADDITIONAL_KEY_EXCHANGE);
@@ -301,7 +302,11 @@ function replacedChild(sa: IkeSa, payloads: readonly Payload[]): ChildSa | null 
   const spi = rekey.protocolId === ESP ? spiOf(rekey.spi) : null;
   const child = sa.children.find(({ outboundSpi }) => outboundSpi === spi);
   if (child === undefined) {
-    throw new ExchangeRefused('the child to be rekeyed is not known', NOTIFY.CHILD_SA_NOT_FOUND);
+    // RFC 7296 section 2.25: the SPI is that of the request.
+    const { protocolId, spi: named } = rekey;
+    throw new ExchangeRefused('the child to be rekeyed is not known', NOTIFY.CHILD_SA_NOT_FOUND, {
+      about: { protocolId, spi: named },
+    });
   }
   // RFC 7296 section 2.25.1: one that is on its way out is not rekeyed.
   if (child.state === 'deleting' || child.state === 'rekeyed' || child.peerRekey !== null) {

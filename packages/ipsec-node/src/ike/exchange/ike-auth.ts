@@ -64,6 +64,7 @@ export interface AuthOutcome {
 const PPK_ID_FIXED = 2;
 /** Certificates that are fetched for one peer. */
 const URL_COUNT_MAX = 4;
+const CHILD_PAYLOADS = ['sa', 'ts-initiator', 'ts-responder'] as const;
 const INITIAL_RULES = { preferKeyExchange: null, ignoreKeyExchange: true } as const;
 
 /** The initiator's side. */
@@ -179,10 +180,17 @@ export function* respondAuth(
 ): Exchange<Reply> {
   const plain = keysOf(sa);
   const idi = findPayload(payloads, 'id-initiator');
+  const asked = readChildAsked(payloads);
+  // RFC 7296 section 2.21.2: what is malformed as a whole is not looked into.
+  const hasChildPart = CHILD_PAYLOADS.some((type) => findPayload(payloads, type) !== null);
+  if (idi === null || (asked === null && hasChildPart)) {
+    const reason = idi === null ? 'it names no identity' : 'it asks for a part of a child';
+    throw new ExchangeRefused(reason, NOTIFY.INVALID_SYNTAX, { fatal: true });
+  }
   const auth = findPayload(payloads, 'authentication');
-  const identity = idi === null ? null : identityOfPayload(idi.idType, idi.data);
-  if (idi === null || identity === null || sa.proposal === null) {
-    const reason = idi === null ? 'it names no identity' : `ID type ${idi.idType} is not known`;
+  const identity = identityOfPayload(idi.idType, idi.data);
+  if (identity === null || sa.proposal === null) {
+    const reason = `ID type ${idi.idType} is not known`;
     refuse(sa, null, 'us', NOTIFY.AUTHENTICATION_FAILED, reason, []);
     throw authenticationFailed(reason);
   }
@@ -221,7 +229,6 @@ export function* respondAuth(
   let childPayloads: readonly Payload[] = [];
   let child: ChildSa | null = null;
   let refused: string | null = null;
-  const asked = readChildAsked(payloads);
   if (asked !== null) {
     try {
       const chosen = chooseChild(sa, peer.children, asked, INITIAL_RULES);

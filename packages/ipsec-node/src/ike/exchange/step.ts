@@ -47,7 +47,12 @@ export class ExchangeRefused extends Error {
   constructor(
     readonly reason: string,
     readonly notify: number | null,
-    readonly options: { readonly fatal?: boolean; readonly data?: Uint8Array } = {},
+    readonly options: {
+      readonly fatal?: boolean;
+      readonly data?: Uint8Array;
+      /** The SA that the notification speaks of. */
+      readonly about?: { readonly protocolId: number; readonly spi: Uint8Array };
+    } = {},
   ) {
     super(notify === null ? reason : `${formatNotify(notify)}: ${reason}`);
   }

@@ -103,6 +103,18 @@ function headerFault(header: IkeHeader, messageLen: number, len: number): Refusa
   return null;
 }
 
+/** Of these a message has one at most (RFC 7296 appendix C): a second is one that nobody checks. */
+const SINGLE: ReadonlySet<number> = new Set([
+  PAYLOAD_NUMBERS.sa,
+  PAYLOAD_NUMBERS.ke,
+  PAYLOAD_NUMBERS.nonce,
+  PAYLOAD_NUMBERS['id-initiator'],
+  PAYLOAD_NUMBERS['id-responder'],
+  PAYLOAD_NUMBERS.authentication,
+  PAYLOAD_NUMBERS['ts-initiator'],
+  PAYLOAD_NUMBERS['ts-responder'],
+]);
+
 /** Reads payload after payload; what was read is of use only where the reader has no fault. */
 function parseChain(
   reader: PayloadReader,
@@ -111,6 +123,7 @@ function parseChain(
 ): { readonly payloads: readonly Payload[]; readonly encrypted: EncryptedPart | null } {
   const payloads: Payload[] = [];
   let encrypted: EncryptedPart | null = null;
+  const singles = new Set<number>();
   let next = firstPayload;
   let count = 0;
   while (next !== PAYLOAD_NUMBERS.none && reader.refusal === null) {
@@ -125,6 +138,8 @@ function parseChain(
       encrypted = parseEncrypted(next, frame);
       break;
     }
+    if (singles.has(next)) reader.refuse('two payloads of a type of which there is one');
+    if (SINGLE.has(next)) singles.add(next);
     const payload = parsePayload(next, frame);
     if (payload !== null) payloads.push(payload);
     next = frame.nextPayload;
