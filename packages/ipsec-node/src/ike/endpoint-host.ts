@@ -218,6 +218,22 @@ export class EndpointHost implements IkeHost {
     return [...this.children.values()].find(has) ?? null;
   }
 
+  /** IKE SAs among which are all that a choice speaks of, as few as the tables tell. */
+  chosen(choice: {
+    readonly ikeSa: number | null;
+    readonly childId: number | null;
+    readonly peer: string | null;
+  }): readonly IkeSa[] {
+    const one =
+      choice.ikeSa !== null
+        ? this.byNumber(choice.ikeSa)
+        : choice.childId !== null
+          ? (this.childByNumber(choice.childId)?.ike ?? null)
+          : undefined;
+    if (one !== undefined) return one === null ? [] : [one];
+    return choice.peer === null ? this.all() : this.ofPeer(choice.peer);
+  }
+
   indexChild(spi: number, child: ChildSa | null): void {
     const before = this.children.get(spi);
     if (before !== undefined) this.numberedChildren.delete(before.id);

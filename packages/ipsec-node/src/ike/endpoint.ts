@@ -144,9 +144,9 @@ export class IkeEndpoint {
   }
 
   /** An SA has used up its sequence numbers, or soon will. */
-  handleExpire(spi: number, hard: boolean, now: Milliseconds): readonly IkeAction[] {
+  handleExpire(id: SaIdentifier, hard: boolean, now: Milliseconds): readonly IkeAction[] {
     return this.host.run(now, () => {
-      const child = this.host.childBySpi(spi);
+      const child = this.host.childOf(id);
       if (child === null) return;
       if (hard) this.host.life.giveUpChild(child, 'its sequence numbers are used up');
       else this.host.life.rekeyChild(child);
@@ -218,6 +218,25 @@ export class IkeEndpoint {
 
   snapshots(now: Milliseconds): readonly IkeSaSnapshot[] {
     return this.host.all().map((sa) => snapshotOf(sa, now));
+  }
+
+  /** The IKE SAs that a choice speaks of, each with all its children; what is null does not narrow. */
+  chosen(
+    choice: {
+      readonly ikeSa: number | null;
+      readonly childId: number | null;
+      readonly peer: string | null;
+    },
+    now: Milliseconds,
+  ): readonly IkeSaSnapshot[] {
+    return this.host
+      .chosen(choice)
+      .filter(
+        (sa) =>
+          (choice.ikeSa === null || sa.id === choice.ikeSa) &&
+          (choice.peer === null || sa.peer?.name === choice.peer),
+      )
+      .map((sa) => snapshotOf(sa, now));
   }
 
   snapshot(id: number, now: Milliseconds): IkeSaSnapshot | null {

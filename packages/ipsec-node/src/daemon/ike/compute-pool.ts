@@ -17,7 +17,7 @@ export const COMPUTE_LIMITS = {
 } as const;
 
 export interface ComputePoolOptions {
-  /** Threads at most; they start when there is something to do. */
+  /** Threads at most; all but the first start when there is something to do. */
   readonly threads: number;
   /** Whether what peers' certificates name may be fetched from private addresses; false. */
   readonly allowPrivateTargets?: boolean;
@@ -81,6 +81,11 @@ export class ComputePool {
     return { ...this.count };
   }
 
+  /** Starts the first thread, so that the first task does not wait for it. Idempotent. */
+  start(): void {
+    if (!this.isClosed && this.members.size === 0) this.addMember();
+  }
+
   /**
    * Does a task. Never rejects. The private value of `agree` is consumed: where it is bytes, they
    * are zero when the answer comes, whatever it is.
@@ -138,10 +143,10 @@ export class ComputePool {
       }
     }
     const isIdle = best !== null && least === 0;
-    return isIdle || this.members.size >= this.options.threads ? best : this.start();
+    return isIdle || this.members.size >= this.options.threads ? best : this.addMember();
   }
 
-  private start(): Member {
+  private addMember(): Member {
     const url = this.options.worker ?? new URL('./compute-worker.js', import.meta.url);
     const settings: ComputeSettings = {
       allowPrivateTargets: this.options.allowPrivateTargets ?? false,

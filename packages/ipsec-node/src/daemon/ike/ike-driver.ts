@@ -4,28 +4,21 @@
  */
 import { randomBytes } from 'node:crypto';
 import type { Clock, Milliseconds, Timer } from '../../clock.js';
-import type { Dataplane, DataplaneEvent, SaState } from '../../dataplane/dataplane.js';
+import type { Dataplane, DataplaneEvent } from '../../dataplane/dataplane.js';
 import { InternalError, UsageError } from '../../errors.js';
-import type {
-  Effect,
-  EffectResult,
-  IkeAction,
-  IkeDatagram,
-  IkeEvent,
-  IkeSaSnapshot,
-  SaEndpoint,
-  SaUse,
-} from '../../ike/action.js';
+import type { Effect, EffectResult, IkeAction, IkeEvent, IkeSaSnapshot } from '../../ike/action.js';
 import type { ComputeResult, ComputeTask } from '../../ike/compute.js';
+import { computeQuickly } from '../../ike/crypto/key-exchange.js';
 import { IkeEndpoint } from '../../ike/endpoint.js';
 import type { IkeLimits } from '../../ike/limits.js';
 import type { Logger } from '../../log.js';
 import type { ChildTerms } from '../../pad/child-terms.js';
 import type { Pad } from '../../pad/pad.js';
 import type { PadEntry } from '../../pad/pad-entry.js';
-import type { SaIdentifier, SaParameters } from '../../sad/sa.js';
+import type { SaParameters } from '../../sad/sa.js';
 import type { PacketFields } from '../../spd/packet.js';
 import type { KeptKeys } from '../capture/capture-keys.js';
+import { DatapathVerbs } from './datapath-verbs.js';
 import type {
   CommandOutcome,
   InitiateRequest,
@@ -52,6 +45,8 @@ export interface IkeDriverParts {
   readonly ports: { readonly ike: number; readonly nat: number };
   readonly dataplane: Dataplane;
   readonly compute: {
+    /** Readies it for the first task. */
+    start(): void;
     run(task: ComputeTask): Promise<ComputeResult>;
     close(): Promise<void>;
   };
@@ -78,11 +73,11 @@ export class IkeDriver {
   private readonly pending = new Map<number, (refused: string | null) => void>();
   private readonly listeners = new Set<Listener>();
   private readonly refused: TimedRefusal[] = [];
-  /** Negotiated SAs in the datapath, without their keys. */
-  private readonly installed = new Map<string, SaParameters>();
-  /** Verbs go to the datapath one after the other, in the order in which they were asked for. */
-  private verbs: Promise<unknown> = Promise.resolve();
-  private outgoing: IkeDatagram[] = [];
+  private readonly verbs: DatapathVerbs;
+  /** How many of {@link together} are running, one in the other. */
+  private depth = 0;
+  /** Outcomes of work that was done at once, for when the machine is not in the middle of an input. */
+  private quick: { readonly id: number; readonly result: ComputeResult }[] = [];
   private isStopped = false;
   private whenQuiet: (() => void) | null = null;
 
@@ -97,6 +92,13 @@ export class IkeDriver {
       revealKeys: parts.keptKeys !== null,
       ...(parts.limits === undefined ? {} : { limits: parts.limits }),
     });
+    const { keptKeys } = parts;
+    this.verbs = new DatapathVerbs(parts.dataplane, parts.log, {
+      together: (run) => this.together(run),
+      refused: (id, reason) =>
+        this.perform(this.endpoint.handleFailure(id, reason, this.parts.clock.now())),
+      installed: keptKeys === null ? null : (sa) => keptKeys.keepSa(sa),
+    });
     this.life = new PeerLife(
       parts.clock,
       () => randomBytes(1).readUInt8(0) / 255,
@@ -106,6 +108,8 @@ export class IkeDriver {
 
   /** Looks names up and begins what the PAD says is to be up. Waits for no peer. */
   async start(): Promise<void> {
+    // The first peer is not made to wait for a thread to start.
+    if (this.currentPad.entries.length > 0) this.parts.compute.start();
     await this.paths.refresh(this.currentPad.entries);
     this.life.replace(this.currentPad);
     this.keepNames();
@@ -125,9 +129,11 @@ export class IkeDriver {
     const now = this.parts.clock.now();
     switch (event.kind) {
       case 'ike':
-        for (const datagram of event.datagrams) {
-          this.perform(this.endpoint.handleDatagram(datagram, now));
-        }
+        this.together(() => {
+          for (const datagram of event.datagrams) {
+            this.perform(this.endpoint.handleDatagram(datagram, now));
+          }
+        });
         break;
       case 'acquire':
         this.life.acquire(event.entry, event.packet);
@@ -136,7 +142,7 @@ export class IkeDriver {
         this.perform(this.endpoint.handleFirstUse(event.id.spi, now));
         break;
       case 'expire':
-        this.expire(event.id, event.hard, now);
+        this.perform(this.endpoint.handleExpire(event.id, event.hard, now));
         break;
       case 'mapping':
         this.perform(
@@ -148,72 +154,65 @@ export class IkeDriver {
     }
   }
 
-  private expire(id: SaIdentifier, hard: boolean, now: Milliseconds): void {
-    // The machine knows children by the SPI that they receive by.
-    const inbound =
-      id.direction === 'inbound'
-        ? id.spi
-        : this.endpoint
-            .snapshots(now)
-            .flatMap(({ children }) => children)
-            .find(({ outbound }) => outbound === id.spi)?.inbound;
-    if (inbound !== undefined) this.perform(this.endpoint.handleExpire(inbound, hard, now));
-  }
-
   // ---------------------------------------------------------------- what the machine asks for
 
   private perform(actions: readonly IkeAction[]): void {
-    for (const action of actions) {
-      switch (action.kind) {
-        case 'send':
-          this.outgoing.push(action.datagram);
-          break;
-        case 'keepalive':
-          this.flush();
-          void this.parts.dataplane.sendKeepalive([action.datagram]).catch(this.sendFailed);
-          break;
-        case 'effect':
-          this.carryOut(action.id, action.effect);
-          break;
-        case 'delete':
-          this.deleteSas(action.sas);
-          break;
-        case 'update':
-          this.verb(async () => {
-            for (const id of action.sas) {
-              const sa = this.installed.get(nameOf(id));
-              if (sa === undefined) continue;
-              this.installed.set(nameOf(id), { ...sa, ...action.endpoint });
-              await this.update(id, action.endpoint);
-            }
-          });
-          break;
-        case 'event':
-          this.tell(action.event);
-          break;
+    this.together(() => {
+      for (const action of actions) this.act(action);
+    });
+  }
+
+  /**
+   * What goes out because of several inputs goes out at once: a message to the datapath costs more
+   * than what is in it.
+   */
+  private together(run: () => void): void {
+    this.depth += 1;
+    try {
+      run();
+      // Only here is the machine ready for another input.
+      while (this.depth === 1 && this.quick.length > 0) {
+        for (const { id, result } of this.quick.splice(0))
+          this.answer(id, { kind: 'compute', result });
       }
+    } finally {
+      this.depth -= 1;
     }
-    this.flush();
+    if (this.depth > 0) return;
+    this.verbs.flush();
     this.arm();
     if (this.endpoint.ikeSaCount === 0) this.whenQuiet?.();
   }
 
-  private readonly sendFailed = (error: unknown): void => {
-    // A peer that cannot be reached now is asked again by retransmission.
-    this.parts.log.debug('An IKE message could not be sent.', { reason: String(error) });
-  };
-
-  private flush(): void {
-    if (this.outgoing.length === 0) return;
-    const datagrams = this.outgoing;
-    this.outgoing = [];
-    void this.parts.dataplane.sendIke(datagrams).catch(this.sendFailed);
+  private act(action: IkeAction): void {
+    switch (action.kind) {
+      case 'send':
+        this.verbs.send(action.datagram);
+        break;
+      case 'keepalive':
+        this.verbs.keepalive(action.datagram);
+        break;
+      case 'effect':
+        this.carryOut(action.id, action.effect);
+        break;
+      case 'delete':
+        this.verbs.delete(action.sas);
+        break;
+      case 'update':
+        this.verbs.update(action.sas, action.endpoint);
+        break;
+      case 'event':
+        this.tell(action.event);
+        break;
+    }
   }
 
   private arm(): void {
     const next = this.endpoint.nextTimeout();
-    // Most inputs leave what is due next as it is.
-    if (next === this.timerAt) return;
+    // Most inputs leave what is due next as it is, or put it off: a timer that is early asks again.
+    if (next === null ? this.timerAt === null : this.timerAt !== null && next >= this.timerAt) {
+      return;
+    }
     this.timer?.cancel();
     this.timer = null;
     this.timerAt = next;
@@ -226,75 +225,32 @@ export class IkeDriver {
     });
   }
 
+  private answer(id: number, result: EffectResult): void {
+    this.perform(this.endpoint.handleResult(id, result, this.parts.clock.now()));
+  }
+
   private carryOut(id: number, effect: Effect): void {
-    const answer = (result: EffectResult): void => {
-      this.perform(this.endpoint.handleResult(id, result, this.parts.clock.now()));
-    };
     switch (effect.kind) {
-      case 'compute':
-        void this.parts.compute
-          .run(effect.task)
-          .catch((error: unknown): ComputeResult => ({ kind: 'refused', reason: String(error) }))
-          .then((result) => answer({ kind: 'compute', result }));
+      case 'compute': {
+        const result = computeQuickly(effect.task);
+        if (result === null) this.computeInThread(id, effect.task);
+        else this.quick.push({ id, result });
         break;
+      }
       case 'install':
-        this.verb(async () => {
-          const refused = await this.install(effect.sas);
-          answer({ kind: 'install', refused });
-        });
+        this.verbs.install(effect.sas, (refused) => this.answer(id, { kind: 'install', refused }));
         break;
       case 'query':
-        this.verb(async () => {
-          const sas = await this.use(effect.sas).catch(() => []);
-          answer({ kind: 'query', sas });
-        });
+        this.verbs.query(effect.sas, (sas) => this.answer(id, { kind: 'query', sas }));
         break;
     }
   }
 
-  private verb(run: () => Promise<void>): void {
-    this.verbs = this.verbs.then(run).catch((error: unknown) => {
-      this.parts.log.warn('The datapath refused what IKE asked for.', { reason: String(error) });
-    });
-  }
-
-  /** All or none; null, or why none. The keys are zeroed in any case. */
-  private async install(sas: readonly SaParameters[]): Promise<string | null> {
-    try {
-      await this.parts.dataplane.addSas(
-        sas.map((sa) => ({ ...sa, sequenceNumber: 0n, reservedUpTo: null })),
-      );
-      for (const sa of sas) {
-        this.parts.keptKeys?.keepSa(sa);
-        this.installed.set(nameOf(sa.id), { ...sa, key: new Uint8Array(0) });
-      }
-      return null;
-    } catch (error) {
-      return reasonOf(error);
-    } finally {
-      for (const sa of sas) sa.key.fill(0);
-    }
-  }
-
-  private async update(id: SaIdentifier, endpoint: SaEndpoint): Promise<void> {
-    try {
-      await this.parts.dataplane.updateSa(id, endpoint);
-    } catch (error) {
-      const reason = `the datapath refused the new endpoint: ${reasonOf(error)}`;
-      this.perform(this.endpoint.handleFailure(id, reason, this.parts.clock.now()));
-    }
-  }
-
-  private deleteSas(ids: readonly SaIdentifier[]): void {
-    this.verb(async () => {
-      const known = ids.filter((id) => this.installed.delete(nameOf(id)));
-      if (known.length > 0) await this.parts.dataplane.deleteSas(known);
-    });
-  }
-
-  private async use(ids: readonly SaIdentifier[]): Promise<readonly SaUse[]> {
-    const states: readonly SaState[] = await this.parts.dataplane.querySas(ids);
-    return states.map(({ id, packets, bytes, idleMs }) => ({ id, packets, bytes, idleMs }));
+  private computeInThread(id: number, task: ComputeTask): void {
+    void this.parts.compute
+      .run(task)
+      .catch((error: unknown): ComputeResult => ({ kind: 'refused', reason: String(error) }))
+      .then((result) => this.answer(id, { kind: 'compute', result }));
   }
 
   private tell(event: IkeEvent): void {
@@ -456,12 +412,9 @@ export class IkeDriver {
     readonly ikeSas: readonly IkeSaSnapshot[];
     readonly children: IkeSaSnapshot['children'];
   } {
-    const ikeSas = this.ikeSas().filter(
-      (sa) =>
-        (choice.ikeSa === null || sa.id === choice.ikeSa) &&
-        (choice.peer === null || sa.peer === choice.peer) &&
-        sa.state !== 'rekeyed',
-    );
+    const ikeSas = this.endpoint
+      .chosen(choice, this.parts.clock.now())
+      .filter(({ state }) => state !== 'rekeyed');
     if (choice.child === null && choice.childId === null) return { ikeSas, children: [] };
     const children = ikeSas
       .flatMap((sa) => sa.children)
@@ -499,7 +452,7 @@ export class IkeDriver {
 
   /** Parameters of the negotiated SAs that are installed; their keys are not in them. */
   installedSas(): readonly SaParameters[] {
-    return [...this.installed.values()];
+    return this.verbs.installed();
   }
 
   // ---------------------------------------------------------------- a new PAD, and the end
@@ -562,13 +515,13 @@ export class IkeDriver {
     this.perform(this.endpoint.abandon(this.parts.clock.now()));
     this.isStopped = true;
     this.timer?.cancel();
-    await this.verbs;
+    await this.verbs.settled();
     await this.parts.compute.close();
     for (const done of this.pending.values()) done('the gateway stops');
     this.pending.clear();
-    if (this.installed.size > 0) {
+    if (this.verbs.size > 0) {
       throw new InternalError('IPSEC_ERR_INTERNAL', 'SAs are left after the end of IKE.', {
-        fields: { count: this.installed.size },
+        fields: { count: this.verbs.size },
       });
     }
   }
@@ -576,12 +529,4 @@ export class IkeDriver {
 
 function cancel(timer: Timer): void {
   timer.cancel();
-}
-
-function reasonOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
-}
-
-function nameOf(id: SaIdentifier): string {
-  return `${id.direction} ${id.spi}`;
 }

@@ -7,12 +7,11 @@ import {
   createDiffieHellman,
   createPublicKey,
   diffieHellman,
-  generateKeyPair,
+  generateKeyPairSync,
   getDiffieHellman,
   KeyObject,
   randomBytes,
 } from 'node:crypto';
-import { promisify } from 'node:util';
 import type { ComputeResult, ComputeTask, PrivateValue } from '../compute.js';
 import {
   ML_KEM_RANDOMNESS_LEN,
@@ -151,18 +150,36 @@ function integerOf(bytes: Uint8Array): bigint {
 }
 
 /**
- * Does one task. Nothing that a peer sends makes it throw: a bad value is `refused`. The private
- * value of `agree` is wiped where it is bytes.
+ * Does a task at once where that costs less than handing it to a thread: X25519, a seventh of a
+ * millisecond (docs/decisions/0043). Null: it is not such a task, and nothing was done.
+ */
+export function computeQuickly(task: ComputeTask): ComputeResult | null {
+  switch (task.kind) {
+    case 'generate':
+    case 'agree':
+    case 'respond':
+      return task.method === X25519 ? exchangeKeys(task) : null;
+    default:
+      return null;
+  }
+}
+
+const X25519 = 31;
+
+/**
+ * Does one task, of any length: for threads. Nothing that a peer sends makes it fail: a bad value is
+ * `refused`. The private value of `agree` is wiped where it is bytes.
  *
  * @throws ResourceError where the addon is missing, for ML-KEM.
  */
 export async function computeKeyExchange(task: KeyExchangeTask): Promise<ComputeResult> {
+  return exchangeKeys(task);
+}
+
+function exchangeKeys(task: KeyExchangeTask): ComputeResult {
   const method = METHODS.get(task.method);
   if (method === undefined) return refused(`Key exchange method ${task.method} is not known.`);
-  if (task.kind === 'generate') {
-    const pair = await generate(method);
-    return { kind: 'generate', ...pair };
-  }
+  if (task.kind === 'generate') return { kind: 'generate', ...generate(method) };
   const from = task.kind === 'respond' ? 'initiator' : 'responder';
   const fault = checkPublicValue(task.method, task.peerValue, from);
   if (task.kind === 'agree') {
@@ -176,7 +193,7 @@ export async function computeKeyExchange(task: KeyExchangeTask): Promise<Compute
   }
   if (fault !== null) return refused(fault);
   if (method.kind === 'kem') return encapsulate(method, task.peerValue);
-  const pair = await generate(method);
+  const pair = generate(method);
   const secret = agree(method, pair.privateValue, task.peerValue);
   wipe(pair.privateValue);
   return secret === null
@@ -200,13 +217,10 @@ interface Pair {
   readonly privateValue: PrivateValue;
 }
 
-const generatePair = promisify(generateKeyPair);
-
-async function generate(method: Method): Promise<Pair> {
+function generate(method: Method): Pair {
   switch (method.kind) {
     case 'modp': {
-      // There is no way from a KeyObject of DH to the bare integer, so this is not asynchronous:
-      // 12 ms for 8192 bits. OpenSSL takes exponents of twice the group's strength.
+      // OpenSSL takes exponents of twice the group's strength.
       const group = getDiffieHellman(method.group);
       return {
         publicValue: leftPad(group.generateKeys(), method.valueLen),
@@ -214,13 +228,12 @@ async function generate(method: Method): Promise<Pair> {
       };
     }
     case 'ecp': {
-      const pair = await generatePair('ec', { namedCurve: method.curve });
+      const pair = generateKeyPairSync('ec', { namedCurve: method.curve });
       return { publicValue: rawOf(pair.publicKey), privateValue: pair.privateKey };
     }
     case 'montgomery': {
-      const pair = await (method.curve === 'X25519'
-        ? generatePair('x25519')
-        : generatePair('x448'));
+      const pair =
+        method.curve === 'X25519' ? generateKeyPairSync('x25519') : generateKeyPairSync('x448');
       return { publicValue: rawOf(pair.publicKey), privateValue: pair.privateKey };
     }
     case 'kem': {
