@@ -25,7 +25,7 @@ import { deriveChildKeys } from './crypto/key-schedule.js';
 import type { IkeSa } from './ike-sa.js';
 import type { IkeSaEnd } from './ike-host.js';
 import type { TrafficSelector } from './payload/payload.js';
-import type { TimerHandle } from './timer-queue.js';
+import { TimerGroup } from './timer-queue.js';
 
 /** What the two agreed on. */
 export interface ChildAgreement {
@@ -80,7 +80,7 @@ export class ChildSa {
   isDeletedByPeer = false;
   /** The child that this one takes the place of. */
   predecessor: ChildSa | null = null;
-  private readonly timers = new Map<string, TimerHandle>();
+  private readonly timers: TimerGroup<ChildSa>;
   /** Built, and not yet given to the datapath: the side that answered a rekey. */
   private held: SaParameters | null = null;
   /** `unwanted`: on its way into the datapath, to be taken out as soon as it is there. */
@@ -95,6 +95,7 @@ export class ChildSa {
     isOurs: boolean,
   ) {
     this.id = ike.host.nextNumber();
+    this.timers = new TimerGroup<ChildSa>(ike.host.timers, this);
     this.agreement = agreement;
     this.terms = agreement.terms;
     this.isOurs = isOurs;
@@ -247,7 +248,6 @@ export class ChildSa {
     ike.host.indexChild(this.inboundSpi, null);
     ike.host.releaseSpi(this.inboundSpi);
     ike.children = ike.children.filter((child) => child !== this);
-    for (const timer of this.timers.values()) timer.cancel();
     this.timers.clear();
     this.rekeyAt = null;
     const isMissed =
@@ -296,7 +296,6 @@ export class ChildSa {
   retire(): void {
     this.state = 'rekeyed';
     this.retireOutbound();
-    for (const timer of this.timers.values()) timer.cancel();
     this.timers.clear();
     this.rekeyAt = null;
     this.setTimer('overlap', this.ike.host.limits.overlapMs, () =>
@@ -304,17 +303,9 @@ export class ChildSa {
     );
   }
 
-  /** Sets the timer of that name, in place of the one before. */
-  setTimer(name: string, after: Milliseconds, run: () => void): void {
-    const { host } = this.ike;
-    this.timers.get(name)?.cancel();
-    this.timers.set(
-      name,
-      host.timers.add(host.now + after, () => {
-        this.timers.delete(name);
-        run();
-      }),
-    );
+  /** Sets the timer of that name, in place of the one before. `run` is given this child. */
+  setTimer(name: string, after: Milliseconds, run: (child: ChildSa) => void): void {
+    this.timers.set(name, this.ike.host.now + after, run);
   }
 
   /** It never was: its SPI is given back and its keys are wiped. */

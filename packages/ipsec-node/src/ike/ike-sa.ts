@@ -21,7 +21,7 @@ import type { PadEntry } from '../pad/pad-entry.js';
 import type { Proposal } from '../sad/proposal.js';
 import type { Effect, EffectResult, IkeEvent, IkeSubject, SaEndpoint } from './action.js';
 import type { ChildSa } from './child-sa.js';
-import { type IkeKeys, type IkeSuite, wipeKeys } from './crypto/key-schedule.js';
+import type { IkeKeys, IkeSuite } from './crypto/key-schedule.js';
 import {
   ExchangeRefused,
   type Exchange,
@@ -41,8 +41,8 @@ import {
   type ReceivedMessage,
 } from './payload/payload.js';
 import { sealMessage } from './sealing.js';
-import type { TimerHandle } from './timer-queue.js';
 import { type MessageFault, MessageReader } from './message-reader.js';
+import { TimerGroup, type TimerHandle } from './timer-queue.js';
 import type { Followup, IkeHost, IkeRekey, IkeSaEnd, PeerAbilities } from './ike-host.js';
 import { notifyPayload } from './names.js';
 
@@ -66,6 +66,9 @@ interface Turn {
   /** Told how it ended: null, or why not. */
   readonly done: (refused: string | null) => void;
 }
+
+/** Exchanges whose code is running at this moment, of whatever IKE SA. */
+const ADVANCING = new Set<Exchange<unknown>>();
 
 export class IkeSa {
   readonly id: number;
@@ -124,7 +127,7 @@ export class IkeSa {
   requestPath: SaEndpoint;
 
   /** Timers that live as long as the IKE SA, by what they are for. */
-  private readonly timers = new Map<string, TimerHandle>();
+  private readonly timers: TimerGroup<IkeSa>;
   /** First datagram of the last request that we sent, and of the last one that came. */
   sentRequest: Uint8Array = new Uint8Array(0);
   private nextRequestId = 0;
@@ -135,8 +138,6 @@ export class IkeSa {
   private answering: Exchange<Reply> | null = null;
   private readonly turns: Turn[] = [];
   private current: { readonly turn: Turn; readonly exchange: Exchange<void> } | null = null;
-  /** Exchanges whose code is running at this moment. */
-  private readonly advancing = new Set<Exchange<unknown>>();
   private wrongMessages = 0;
   private ivCounter = 0n;
   private readonly reader: MessageReader;
@@ -154,6 +155,7 @@ export class IkeSa {
     this.endpoint = endpoint;
     this.messagePath = endpoint;
     this.requestPath = endpoint;
+    this.timers = new TimerGroup<IkeSa>(host.timers, this);
     this.reader = new MessageReader(this);
     this.createdAt = host.now;
     this.lastHeardAt = host.now;
@@ -183,7 +185,7 @@ export class IkeSa {
     this.suite = suite;
     this.keys = keys;
     this.ivCounter = 0n;
-    if (old !== null && old !== keys) wipeKeys(old);
+    if (old !== keys) old?.wipe();
   }
 
   /**
@@ -191,7 +193,7 @@ export class IkeSa {
    * of the cipher are the same.
    */
   mixKeys(keys: IkeKeys): void {
-    if (this.keys !== null && this.keys !== keys) wipeKeys(this.keys);
+    if (this.keys !== keys) this.keys?.wipe();
     this.keys = keys;
   }
 
@@ -323,11 +325,11 @@ export class IkeSa {
   }
 
   private advance<T>(exchange: Exchange<T>, result: StepResult | null): IteratorResult<Step, T> {
-    this.advancing.add(exchange);
+    ADVANCING.add(exchange);
     try {
       return result === null ? exchange.next() : exchange.next(result);
     } finally {
-      this.advancing.delete(exchange);
+      ADVANCING.delete(exchange);
     }
   }
 
@@ -690,24 +692,15 @@ export class IkeSa {
 
   // ---------------------------------------------------------------- time and events
 
-  /** Sets the timer of that name, in place of the one before. */
-  setTimer(name: string, after: Milliseconds, run: () => void): void {
-    this.timers.get(name)?.cancel();
+  /** Sets the timer of that name, in place of the one before. `run` is given this IKE SA. */
+  setTimer(name: string, after: Milliseconds, run: (sa: IkeSa) => void): void {
     // What is left of a wait may be so little that adding it to a moment changes nothing: such a
     // timer would be due for ever.
-    const at = this.host.now + Math.max(after, TIMER_MS_MIN);
-    this.timers.set(
-      name,
-      this.host.timers.add(at, () => {
-        this.timers.delete(name);
-        run();
-      }),
-    );
+    this.timers.set(name, this.host.now + Math.max(after, TIMER_MS_MIN), run);
   }
 
   cancelTimer(name: string): void {
-    this.timers.get(name)?.cancel();
-    this.timers.delete(name);
+    this.timers.cancel(name);
   }
 
   subject(child: ChildSa | null = null): IkeSubject {
@@ -745,11 +738,10 @@ export class IkeSa {
     this.phase = 'closed';
     this.pending?.timer.cancel();
     this.pending = null;
-    for (const timer of this.timers.values()) timer.cancel();
     this.timers.clear();
     this.reader.dropReassembly();
     for (const child of this.children.splice(0)) child.end(end, reason, false);
-    if (this.keys !== null) wipeKeys(this.keys);
+    this.keys?.wipe();
     this.keys = null;
     if (wasUp) this.event({ ...this.subject(), kind: 'peer-down', end, reason });
     const waiting = this.turns.splice(0);
@@ -759,8 +751,8 @@ export class IkeSa {
     // One that closes its own IKE SA is running, and ends by itself.
     const answering = this.answering;
     this.answering = null;
-    if (current !== null && !this.advancing.has(current.exchange)) current.exchange.return();
-    if (answering !== null && !this.advancing.has(answering)) answering.return({ payloads: [] });
+    if (current !== null && !ADVANCING.has(current.exchange)) current.exchange.return();
+    if (answering !== null && !ADVANCING.has(answering)) answering.return({ payloads: [] });
     this.followup?.abandon();
     this.followup = null;
     // What was to take its place has nothing to stand on.

@@ -31,6 +31,17 @@ type Done = (refused: string | null) => void;
 const nobody: Done = () => undefined;
 
 export class Life {
+  /** What is due, once for all IKE SAs and children. */
+  private readonly due = {
+    rekeyIkeSa: (sa: IkeSa): void => this.rekeyIkeSa(sa),
+    expireIkeSa: (sa: IkeSa): void => this.endIkeSa(sa, 'its lifetime is over', 'dead'),
+    liveness: (sa: IkeSa): void => this.checkLiveness(sa),
+    keepalive: (sa: IkeSa): void => this.keepAlive(sa),
+    rekeyChild: (child: ChildSa): void => this.rekeyChild(child),
+    expireChild: (child: ChildSa): void => this.expireChild(child),
+    volume: (child: ChildSa): void => this.checkVolume(child),
+  };
+
   /** `renew` negotiates a child anew that the peer has forgotten. */
   constructor(private readonly renew: (child: ChildSa) => void) {}
 
@@ -40,12 +51,10 @@ export class Life {
     if (peer === null) return;
     const after = jittered(sa, peer.rekeyMs) * (sa.isInitiator ? 1 : 1.05);
     sa.rekeyAt = sa.host.now + after;
-    sa.setTimer('rekey', after, () => this.rekeyIkeSa(sa));
-    sa.setTimer('expire', Math.max(peer.hardMs, after * 1.1), () =>
-      this.endIkeSa(sa, 'its lifetime is over', 'dead'),
-    );
-    if (peer.livenessMs > 0) sa.setTimer('liveness', peer.livenessMs, () => this.checkLiveness(sa));
-    if (peer.keepaliveMs > 0) sa.setTimer('keepalive', peer.keepaliveMs, () => this.keepAlive(sa));
+    sa.setTimer('rekey', after, this.due.rekeyIkeSa);
+    sa.setTimer('expire', Math.max(peer.hardMs, after * 1.1), this.due.expireIkeSa);
+    if (peer.livenessMs > 0) sa.setTimer('liveness', peer.livenessMs, this.due.liveness);
+    if (peer.keepaliveMs > 0) sa.setTimer('keepalive', peer.keepaliveMs, this.due.keepalive);
   }
 
   /** A child is up, in place of another where `predecessor` is one. */
@@ -61,8 +70,8 @@ export class Life {
     // The side that asked is the first to ask again: two that are in step collide at every rekey.
     const after = jittered(ike, rekeyMs) * (child.isOurs ? 1 : 1.05);
     child.rekeyAt = ike.host.now + after;
-    child.setTimer('rekey', after, () => this.rekeyChild(child));
-    child.setTimer('expire', Math.max(hardMs, after * 1.1), () => this.expireChild(child));
+    child.setTimer('rekey', after, this.due.rekeyChild);
+    child.setTimer('expire', Math.max(hardMs, after * 1.1), this.due.expireChild);
     if (rekeyBytes > 0n || rekeyPackets > 0n) this.watchVolume(child, VOLUME_MS.min);
   }
 
@@ -96,7 +105,7 @@ export class Life {
           const temporary = failure instanceof TemporaryFailure;
           this.noteTemporary(child.ike, temporary);
           const after = temporary ? TEMPORARY_MS : RETRY_MS;
-          child.setTimer('rekey', after + jittered(child.ike, after), () => this.rekeyChild(child));
+          child.setTimer('rekey', after + jittered(child.ike, after), this.due.rekeyChild);
         }
       }
       done(refused);
@@ -200,7 +209,7 @@ export class Life {
       if (refused !== null && sa.phase === 'established') {
         this.noteTemporary(sa, failure instanceof TemporaryFailure);
         const after = failure instanceof TemporaryFailure ? TEMPORARY_MS : RETRY_MS;
-        sa.setTimer('rekey', after + jittered(sa, after), () => this.rekeyIkeSa(sa));
+        sa.setTimer('rekey', after + jittered(sa, after), this.due.rekeyIkeSa);
       }
       done(refused);
     });
@@ -234,10 +243,10 @@ export class Life {
     if (wait === 0 || sa.phase !== 'established') return;
     const silence = sa.host.now - sa.lastHeardAt;
     if (silence < wait) {
-      sa.setTimer('liveness', wait - silence, () => this.checkLiveness(sa));
+      sa.setTimer('liveness', wait - silence, this.due.liveness);
       return;
     }
-    sa.setTimer('liveness', wait, () => this.checkLiveness(sa));
+    sa.setTimer('liveness', wait, this.due.liveness);
     if (sa.hasTurn('liveness')) return;
     sa.enqueue('liveness', function* exchange() {
       const uses = yield* query(
@@ -264,33 +273,35 @@ export class Life {
       sa.host.emit({ kind: 'keepalive', datagram: { local, localPort, remote, remotePort } });
     }
     const next = sa.nat.local ? Math.max(wait - (sa.host.now - sa.lastSentAt), wait / 10) : wait;
-    sa.setTimer('keepalive', next, () => this.keepAlive(sa));
+    sa.setTimer('keepalive', next, this.due.keepalive);
   }
 
   private watchVolume(child: ChildSa, after: number): void {
-    child.setTimer('volume', after, () => {
-      const ids = [
-        { direction: 'inbound', spi: child.inboundSpi } as const,
-        { direction: 'outbound', spi: child.outboundSpi } as const,
-      ];
-      child.ike.host.begin({ kind: 'query', sas: ids }, (result) => {
-        if (result.kind !== 'query' || child.state !== 'installed') return;
-        const { rekeyBytes, rekeyPackets } = child.terms.lifetime;
-        const used = Math.max(
-          0,
-          ...result.sas.map(({ bytes, packets }) =>
-            Math.max(share(bytes, rekeyBytes), share(packets, rekeyPackets)),
-          ),
-        );
-        if (used >= 1) {
-          this.rekeyChild(child);
-          return;
-        }
-        // At the rate so far the limit is `lived / used - lived` away; half of that is early enough.
-        const lived = child.ike.host.now - child.establishedAt;
-        const left = used === 0 ? VOLUME_MS.max : (lived / used - lived) / 2;
-        this.watchVolume(child, Math.min(Math.max(left, VOLUME_MS.min), VOLUME_MS.max));
-      });
+    child.setTimer('volume', after, this.due.volume);
+  }
+
+  private checkVolume(child: ChildSa): void {
+    const ids = [
+      { direction: 'inbound', spi: child.inboundSpi } as const,
+      { direction: 'outbound', spi: child.outboundSpi } as const,
+    ];
+    child.ike.host.begin({ kind: 'query', sas: ids }, (result) => {
+      if (result.kind !== 'query' || child.state !== 'installed') return;
+      const { rekeyBytes, rekeyPackets } = child.terms.lifetime;
+      const used = Math.max(
+        0,
+        ...result.sas.map(({ bytes, packets }) =>
+          Math.max(share(bytes, rekeyBytes), share(packets, rekeyPackets)),
+        ),
+      );
+      if (used >= 1) {
+        this.rekeyChild(child);
+        return;
+      }
+      // At the rate so far the limit is `lived / used - lived` away; half of that is early enough.
+      const lived = child.ike.host.now - child.establishedAt;
+      const left = used === 0 ? VOLUME_MS.max : (lived / used - lived) / 2;
+      this.watchVolume(child, Math.min(Math.max(left, VOLUME_MS.min), VOLUME_MS.max));
     });
   }
 }

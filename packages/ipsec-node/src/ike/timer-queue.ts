@@ -6,18 +6,121 @@ export interface TimerHandle {
   cancel(): void;
 }
 
-class Entry implements TimerHandle {
+/** A timer in the queue: one object and none besides, for most of what waits does so for hours. */
+abstract class Entry implements TimerHandle {
+  /** Called off, or over. */
+  isOff = false;
+
   constructor(
+    readonly queue: TimerQueue,
     readonly at: Milliseconds,
     readonly order: number,
-    public run: (() => void) | null,
-    private readonly onCancel: () => void,
   ) {}
 
+  abstract run(): void;
+
   cancel(): void {
-    if (this.run === null) return;
-    this.run = null;
-    this.onCancel();
+    if (this.isOff) return;
+    this.isOff = true;
+    this.queue.noteCancelled();
+  }
+}
+
+class SingleEntry extends Entry {
+  constructor(
+    queue: TimerQueue,
+    at: Milliseconds,
+    order: number,
+    private due: (() => void) | null,
+  ) {
+    super(queue, at, order);
+  }
+
+  override run(): void {
+    this.due?.();
+  }
+
+  override cancel(): void {
+    super.cancel();
+    // What it knows is not kept alive by a place in the queue.
+    this.due = null;
+  }
+}
+
+class NamedEntry<T> extends Entry {
+  /** The next of its group. */
+  next: NamedEntry<T> | null = null;
+
+  constructor(
+    queue: TimerQueue,
+    at: Milliseconds,
+    order: number,
+    readonly group: TimerGroup<T>,
+    readonly name: string,
+    private readonly due: (subject: T) => void,
+  ) {
+    super(queue, at, order);
+  }
+
+  override run(): void {
+    this.group.forget(this);
+    this.due(this.group.subject);
+  }
+}
+
+/**
+ * The timers of one thing, one at most of each name. What is due is given the thing: one function
+ * serves all things of a kind, where a closure for each timer would cost more than the timer.
+ */
+export class TimerGroup<T> {
+  private first: NamedEntry<T> | null = null;
+
+  constructor(
+    private readonly queue: TimerQueue,
+    readonly subject: T,
+  ) {}
+
+  /** Sets the timer of that name, in place of the one before. */
+  set(name: string, at: Milliseconds, due: (subject: T) => void): void {
+    this.cancel(name);
+    const entry = this.queue.addNamed(at, this, name, due);
+    entry.next = this.first;
+    this.first = entry;
+  }
+
+  has(name: string): boolean {
+    return this.find(name) !== null;
+  }
+
+  cancel(name: string): void {
+    const entry = this.find(name);
+    if (entry === null) return;
+    this.forget(entry);
+    entry.cancel();
+  }
+
+  /** Cancels all of them. */
+  clear(): void {
+    for (let entry = this.first; entry !== null; entry = entry.next) entry.cancel();
+    this.first = null;
+  }
+
+  /** Takes one out that is over. */
+  forget(entry: NamedEntry<T>): void {
+    if (this.first === entry) {
+      this.first = entry.next;
+      return;
+    }
+    for (let before = this.first; before !== null; before = before.next) {
+      if (before.next === entry) before.next = entry.next;
+    }
+  }
+
+  private find(name: string): NamedEntry<T> | null {
+    for (let entry = this.first; entry !== null; entry = entry.next) {
+      if (entry.name === name) return entry;
+    }
+    return null;
   }
 }
 
@@ -30,22 +133,37 @@ export class TimerQueue {
   private made = 0;
   private cancelled = 0;
 
-  /** Runs `run` once `at` is reached; moments that are equal keep their order. */
-  add(at: Milliseconds, run: () => void): TimerHandle {
-    const entry = new Entry(at, this.made, run, () => {
-      this.cancelled += 1;
-      // Called-off entries leave when they come up; a heap that is mostly those is made anew.
-      if (this.cancelled > 64 && this.cancelled > this.heap.length / 2) this.compact();
-    });
+  /** Runs `due` once `at` is reached; moments that are equal keep their order. */
+  add(at: Milliseconds, due: () => void): TimerHandle {
+    return this.enter(new SingleEntry(this, at, this.made, due));
+  }
+
+  /** For {@link TimerGroup}. */
+  addNamed<T>(
+    at: Milliseconds,
+    group: TimerGroup<T>,
+    name: string,
+    due: (subject: T) => void,
+  ): NamedEntry<T> {
+    return this.enter(new NamedEntry(this, at, this.made, group, name, due));
+  }
+
+  private enter<E extends Entry>(entry: E): E {
     this.made += 1;
     this.heap.push(entry);
     this.rise(this.heap.length - 1);
     return entry;
   }
 
+  /** Called-off entries leave when they come up; a heap that is mostly those is made anew. */
+  noteCancelled(): void {
+    this.cancelled += 1;
+    if (this.cancelled > 64 && this.cancelled > this.heap.length / 2) this.compact();
+  }
+
   /** How many wait. */
   get size(): number {
-    return this.heap.reduce((sum, { run }) => sum + (run === null ? 0 : 1), 0);
+    return this.heap.length - this.cancelled;
   }
 
   /** The first moment at which something is due; null: nothing is. */
@@ -61,21 +179,20 @@ export class TimerQueue {
       const first = this.heap[0];
       if (first === undefined || first.at > now) return;
       this.pop();
-      const run = first.run;
-      first.run = null;
-      run?.();
+      first.isOff = true;
+      first.run();
     }
   }
 
   private dropCancelled(): void {
-    while (this.heap[0]?.run === null) {
+    while (this.heap[0]?.isOff === true) {
       this.pop();
       this.cancelled -= 1;
     }
   }
 
   private compact(): void {
-    const alive = this.heap.filter((entry) => entry.run !== null);
+    const alive = this.heap.filter(({ isOff }) => !isOff);
     this.heap.length = 0;
     this.cancelled = 0;
     for (const entry of alive) {

@@ -14,7 +14,6 @@ import {
   ikeSuiteOf,
   intAuth,
   intAuthStep,
-  wipeKeys,
 } from '../../../../packages/ipsec-node/src/ike/crypto/key-schedule.js';
 import { prfOf, prfPlus } from '../../../../packages/ipsec-node/src/ike/crypto/prf.js';
 import type { Transform } from '../../../../packages/ipsec-node/src/sad/transform.js';
@@ -190,7 +189,7 @@ describe.each(CASES.map((each) => [each.vector.text('id'), each] as const))('%s'
     expect(hex(keys.skD)).toBe(expected.text('sk_d'));
     expect(hex(keys.skPi)).toBe(expected.text('sk_pi'));
     expect(hex(keys.skPr)).toBe(expected.text('sk_pr'));
-    wipeKeys(before);
+    before.wipe();
     expect(joined(before)).toMatch(/^0*$/);
     expect([keys.skAi, keys.skAr, keys.skEi, keys.skEr].map(hex)).toEqual(
       ['sk_ai', 'sk_ar', 'sk_ei', 'sk_er'].map((name) => vector.text(name)),

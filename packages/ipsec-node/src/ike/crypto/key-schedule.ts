@@ -8,21 +8,74 @@ import { type Proposal, transformsOf } from '../../sad/proposal.js';
 import { type Prf, prfOf, prfPlus } from './prf.js';
 import { type SkCipher, type SkKeys, skCipherOf } from './sk-cipher.js';
 
-/** The seven secrets of an IKE SA (RFC 7296 section 2.14). */
-export interface IkeKeys {
-  readonly skD: Uint8Array;
-  readonly skAi: Uint8Array;
-  readonly skAr: Uint8Array;
-  readonly skEi: Uint8Array;
-  readonly skEr: Uint8Array;
-  readonly skPi: Uint8Array;
-  readonly skPr: Uint8Array;
-}
-
 /** The algorithms of an IKE SA, its key exchange apart. */
 export interface IkeSuite {
   readonly prf: Prf;
   readonly cipher: SkCipher;
+}
+
+/**
+ * The seven secrets of an IKE SA (RFC 7296 section 2.14), one behind the other in one piece of memory:
+ * there are as many of these as peers, and a buffer costs several times what is in it.
+ */
+export class IkeKeys {
+  /** @param material becomes that of the keys. */
+  constructor(
+    private readonly material: Uint8Array,
+    private readonly suite: IkeSuite,
+  ) {}
+
+  /** Bytes of all of them, for a suite. */
+  static lengthFor({ prf, cipher }: IkeSuite): number {
+    return 3 * prf.keyLen + 2 * (cipher.integrityKeyLen + cipher.keyLen);
+  }
+
+  get skD(): Uint8Array {
+    return this.piece(0, this.suite.prf.keyLen);
+  }
+
+  get skAi(): Uint8Array {
+    const { prf, cipher } = this.suite;
+    return this.piece(prf.keyLen, cipher.integrityKeyLen);
+  }
+
+  get skAr(): Uint8Array {
+    const { prf, cipher } = this.suite;
+    return this.piece(prf.keyLen + cipher.integrityKeyLen, cipher.integrityKeyLen);
+  }
+
+  get skEi(): Uint8Array {
+    const { prf, cipher } = this.suite;
+    return this.piece(prf.keyLen + 2 * cipher.integrityKeyLen, cipher.keyLen);
+  }
+
+  get skEr(): Uint8Array {
+    const { prf, cipher } = this.suite;
+    return this.piece(prf.keyLen + 2 * cipher.integrityKeyLen + cipher.keyLen, cipher.keyLen);
+  }
+
+  get skPi(): Uint8Array {
+    const { keyLen } = this.suite.prf;
+    return this.piece(this.material.length - 2 * keyLen, keyLen);
+  }
+
+  get skPr(): Uint8Array {
+    const { keyLen } = this.suite.prf;
+    return this.piece(this.material.length - keyLen, keyLen);
+  }
+
+  private piece(start: number, length: number): Uint8Array {
+    return this.material.subarray(start, start + length);
+  }
+
+  /** The same with other bytes; they share none. */
+  copy(): IkeKeys {
+    return new IkeKeys(Uint8Array.from(this.material), this.suite);
+  }
+
+  wipe(): void {
+    this.material.fill(0);
+  }
 }
 
 /** What goes into every derivation for an IKE SA besides a secret. */
@@ -41,15 +94,24 @@ export interface ChildKeys {
   readonly responderToInitiator: SkKeys;
 }
 
+/** Suites by the transforms that they are of: many IKE SAs have the same. */
+const SUITES = new Map<string, IkeSuite>();
+
 /** The suite of an agreed proposal; null where a transform is missing or not known. */
 export function ikeSuiteOf(proposal: Proposal): IkeSuite | null {
   const [prfTransform] = transformsOf(proposal, 'prf');
   const [encryption] = transformsOf(proposal, 'encryption');
   const [integrity] = transformsOf(proposal, 'integrity');
   if (prfTransform === undefined || encryption === undefined) return null;
+  const name = `${prfTransform.id} ${encryption.id} ${encryption.keyBits} ${integrity?.id}`;
+  const known = SUITES.get(name);
+  if (known !== undefined) return known;
   const prf = prfOf(prfTransform.id);
   const cipher = skCipherOf(encryption, integrity ?? null);
-  return prf === null || cipher === null ? null : { prf, cipher };
+  if (prf === null || cipher === null) return null;
+  const suite = { prf, cipher };
+  SUITES.set(name, suite);
+  return suite;
 }
 
 /** PRFs with a key of fixed size: AES-XCBC-PRF-128 and AES-CMAC-PRF-128. */
@@ -96,27 +158,14 @@ export function deriveNextIkeKeys(
 }
 
 /** Consumes `skeyseed`. */
-function expand({ prf, cipher }: IkeSuite, skeyseed: Uint8Array, input: IkeKeyInput): IkeKeys {
+function expand(suite: IkeSuite, skeyseed: Uint8Array, input: IkeKeyInput): IkeKeys {
   const spis = Buffer.alloc(16);
   spis.writeBigUInt64BE(input.spiInitiator, 0);
   spis.writeBigUInt64BE(input.spiResponder, 8);
   const seed = Buffer.concat([input.ni, input.nr, spis]);
-  const { keyLen, integrityKeyLen } = cipher;
-  const length = 3 * prf.keyLen + 2 * integrityKeyLen + 2 * keyLen;
-  const material = prfPlus(prf, skeyseed, seed, length);
+  const material = prfPlus(suite.prf, skeyseed, seed, IkeKeys.lengthFor(suite));
   skeyseed.fill(0);
-  const next = cutter(material);
-  const keys = {
-    skD: next(prf.keyLen),
-    skAi: next(integrityKeyLen),
-    skAr: next(integrityKeyLen),
-    skEi: next(keyLen),
-    skEr: next(keyLen),
-    skPi: next(prf.keyLen),
-    skPr: next(prf.keyLen),
-  };
-  material.fill(0);
-  return keys;
+  return new IkeKeys(material, suite);
 }
 
 /** Copies pieces off the front, one after the other. */
@@ -161,22 +210,13 @@ export function deriveChildKeys(
 
 /** Mixes a post-quantum preshared key in (RFC 8784 section 3). The result shares no bytes. */
 export function applyPpk(prf: Prf, keys: IkeKeys, ppk: Uint8Array): IkeKeys {
-  const mixed = (key: Uint8Array) => prfPlus(prf, ppk, key, prf.keyLen);
-  return {
-    skD: mixed(keys.skD),
-    skAi: new Uint8Array(keys.skAi),
-    skAr: new Uint8Array(keys.skAr),
-    skEi: new Uint8Array(keys.skEi),
-    skEr: new Uint8Array(keys.skEr),
-    skPi: mixed(keys.skPi),
-    skPr: mixed(keys.skPr),
-  };
-}
-
-export function wipeKeys(keys: IkeKeys): void {
-  for (const key of [keys.skD, keys.skAi, keys.skAr, keys.skEi, keys.skEr, keys.skPi, keys.skPr]) {
-    key.fill(0);
+  const mixed = keys.copy();
+  for (const key of [mixed.skD, mixed.skPi, mixed.skPr]) {
+    const output = prfPlus(prf, ppk, key, prf.keyLen);
+    key.set(output);
+    output.fill(0);
   }
+  return mixed;
 }
 
 /**
