@@ -3,6 +3,19 @@ export function isSameBytes(a: Uint8Array, b: Uint8Array): boolean {
   return a.length === b.length && a.every((byte, index) => byte === b[index]);
 }
 
+/**
+ * Bytes as a text of as many characters: one thing on the heap, where a buffer is four. For what is
+ * kept long and seldom looked at. Never for secrets: a text cannot be wiped.
+ */
+export function packBytes(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('latin1');
+}
+
+/** The bytes that {@link packBytes} was given. */
+export function unpackBytes(packed: string): Uint8Array {
+  return Buffer.from(packed, 'latin1');
+}
+
 /** Orders bytes as unsigned big-endian numbers of equal weight: octet by octet (RFC 7296 2.8.1). */
 export function compareBytes(a: Uint8Array, b: Uint8Array): number {
   const length = Math.min(a.length, b.length);

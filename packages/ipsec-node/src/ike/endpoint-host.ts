@@ -40,6 +40,7 @@ import {
 } from './payload/payload.js';
 import { type TimerHandle, TimerQueue } from './timer-queue.js';
 import type { IkeEndpointOptions, PeerPath } from './endpoint.js';
+import { FirstMessages } from './first-messages.js';
 import { InitResponder } from './init-responder.js';
 import { pathOf } from './path.js';
 import { Initiator } from './initiator.js';
@@ -94,7 +95,7 @@ export class EndpointHost implements IkeHost {
   private readonly numbered = new Map<number, IkeSa>();
   readonly halfOpen = new Map<IkeSa, HalfOpen>();
   /** IKE SAs that a first message made, by who sent it. */
-  readonly initiated = new Map<string, IkeSa>();
+  readonly initiated = new FirstMessages<IkeSa>();
   private readonly spis = new Set<number>();
   private readonly children = new Map<number, ChildSa>();
   private readonly numberedChildren = new Map<number, ChildSa>();
@@ -292,7 +293,7 @@ export class EndpointHost implements IkeHost {
     this.byPeer.remove(sa);
     this.byIdentity.remove(sa);
     this.endHalfOpen(sa);
-    if (sa.initKey !== null) this.initiated.delete(sa.initKey);
+    this.initiated.remove(sa);
   }
 
   private endHalfOpen(sa: IkeSa): void {
@@ -340,7 +341,7 @@ export class EndpointHost implements IkeHost {
     const other = sa.isInitiator ? header.spiResponder : header.spiInitiator;
     const known = sa.isInitiator ? sa.spiResponder : sa.spiInitiator;
     if (known !== 0n && other !== known) return;
-    sa.messagePath = pathOf(datagram, sa.endpoint.encapsulation);
+    sa.messagePath = pathOf(datagram, sa.endpoint.encapsulation, sa.endpoint);
     sa.handleMessage(message, (request, payloads) => this.respondTo(sa, request, payloads));
   }
 
@@ -349,7 +350,7 @@ export class EndpointHost implements IkeHost {
     sa.requestPath = path;
     if (sa.phase === 'connecting') {
       // RFC 7296 section 2.23: the initiator goes over to port 4500, and the responder follows.
-      if (!sa.isInitiator) sa.endpoint = { ...path, encapsulation: sa.endpoint.encapsulation };
+      if (!sa.isInitiator) sa.endpoint = path;
       return;
     }
     const { endpoint } = sa;

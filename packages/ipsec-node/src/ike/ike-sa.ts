@@ -29,7 +29,7 @@ import {
   type Step,
   type StepResult,
 } from './exchange/step.js';
-import { isSameBytes } from './bytes.js';
+import { packBytes, unpackBytes } from './bytes.js';
 import { NOTIFY } from './notify.js';
 import { findNotify } from './exchange/find.js';
 import { encodePayloads } from './payload/codec.js';
@@ -67,6 +67,7 @@ interface Turn {
   readonly done: (refused: string | null) => void;
 }
 
+const NO_BYTES = new Uint8Array(0);
 /** Exchanges whose code is running at this moment, of whatever IKE SA. */
 const ADVANCING = new Set<Exchange<unknown>>();
 
@@ -121,22 +122,23 @@ export class IkeSa {
   hasOtherPath = false;
   /** Where the message that is being handled came from. */
   messagePath: SaEndpoint;
-  /** As responder: under what the first message is known. */
-  initKey: string | null = null;
+  /** As responder: where the first message came from, by which it is known. */
+  initPath: SaEndpoint | null = null;
   /** Where the request that is being answered came from. */
   requestPath: SaEndpoint;
 
   /** Timers that live as long as the IKE SA, by what they are for. */
   private readonly timers: TimerGroup<IkeSa>;
-  /** First datagram of the last request that we sent, and of the last one that came. */
-  sentRequest: Uint8Array = new Uint8Array(0);
+  /** The IKE_SA_INIT request that was sent last, as long as it matters. */
+  sentRequest: Uint8Array = NO_BYTES;
   private nextRequestId = 0;
   private expectedRequestId = 0;
   private pending: PendingRequest | null = null;
-  private lastRequest: Uint8Array | null = null;
-  private lastResponse: readonly Uint8Array[] | null = null;
+  /** First datagram of the last request that came, and the response to it; packed. */
+  private lastRequest: string | null = null;
+  private lastResponse: readonly string[] | null = null;
   private answering: Exchange<Reply> | null = null;
-  private readonly turns: Turn[] = [];
+  private turns: Turn[] = [];
   private current: { readonly turn: Turn; readonly exchange: Exchange<void> } | null = null;
   private wrongMessages = 0;
   private ivCounter = 0n;
@@ -282,6 +284,8 @@ export class IkeSa {
     if (this.current !== null || this.pending !== null || this.phase === 'closed') return;
     const turn = this.turns.shift();
     if (turn === undefined) return;
+    // A list that held something keeps its room.
+    if (this.turns.length === 0) this.turns = [];
     const exchange = turn.start(this);
     this.current = { turn, exchange };
     this.driveOwn(exchange, null);
@@ -359,7 +363,7 @@ export class IkeSa {
       this.header(EXCHANGE_NUMBERS[exchange], false, messageId),
       payloads,
     );
-    this.sentRequest = datagrams[0] ?? new Uint8Array(0);
+    if (exchange === 'IKE_SA_INIT') this.sentRequest = datagrams[0] ?? NO_BYTES;
     this.pending = {
       messageId,
       exchange,
@@ -424,6 +428,7 @@ export class IkeSa {
 
   /** Called once IKE_SA_INIT is done: the message IDs go on from there. */
   finishInit(): void {
+    this.sentRequest = NO_BYTES;
     this.nextRequestId = 1;
   }
 
@@ -458,9 +463,9 @@ export class IkeSa {
     if (messageId === this.expectedRequestId - 1 && this.lastResponse !== null) {
       // RFC 7296 section 2.1: the same request gets the same response, bit for bit. Of a fragmented
       // one the first fragment asks for it (RFC 7383 section 2.6.1).
-      if (this.lastRequest !== null && isSameBytes(this.lastRequest, message.bytes)) {
+      if (this.lastRequest === packBytes(message.bytes)) {
         // Section 2.11: to where the request came from, which a NAT may have changed meanwhile.
-        this.send(this.lastResponse, this.messagePath);
+        this.send(this.lastResponse.map(unpackBytes), this.messagePath);
       }
       return;
     }
@@ -482,7 +487,7 @@ export class IkeSa {
 
   private acceptRequest(message: ReceivedMessage): void {
     this.expectedRequestId += 1;
-    this.lastRequest = message.bytes;
+    this.lastRequest = packBytes(message.bytes);
     this.lastResponse = null;
   }
 
@@ -535,13 +540,15 @@ export class IkeSa {
     if (this.phase === 'closed') return;
     const { exchange, messageId } = request.header;
     const header = this.header(exchange, true, messageId);
-    this.lastResponse = this.seal(header, payloads);
-    this.send(this.lastResponse, this.requestPath);
+    const datagrams = this.seal(header, payloads);
+    this.lastResponse = datagrams.map(packBytes);
+    this.send(datagrams, this.requestPath);
   }
 
   /** Bytes of the last response, for AUTH. */
   get responseBytes(): Uint8Array | null {
-    return this.lastResponse?.[0] ?? null;
+    const [first] = this.lastResponse ?? [];
+    return first === undefined ? null : unpackBytes(first);
   }
 
   /** The IKE_SA_INIT request that made this responder: its retransmissions are known by it. */
@@ -552,9 +559,9 @@ export class IkeSa {
 
   /** Whether an IKE_SA_INIT request is the one that made this IKE SA; answers it again if so. */
   isRepeatedInit(message: ReceivedMessage): boolean {
-    if (this.lastRequest === null || !isSameBytes(this.lastRequest, message.bytes)) return false;
+    if (this.lastRequest !== packBytes(message.bytes)) return false;
     if (this.expectedRequestId === 1 && this.lastResponse !== null) {
-      this.send(this.lastResponse, this.requestPath);
+      this.send(this.lastResponse.map(unpackBytes), this.requestPath);
     }
     return true;
   }

@@ -10,9 +10,8 @@ import { additionalMethods, initDifferences, respondInit } from './exchange/ike-
 import { IkeSa } from './ike-sa.js';
 import { notifyPayload } from './names.js';
 import { formatNotify, NOTIFY } from './notify.js';
-import { ikeSpiBytes } from './bytes.js';
 import { type ReceivedMessage } from './payload/payload.js';
-import { mayBeAt } from './peer-choice.js';
+import { candidatesAt } from './peer-choice.js';
 import { chooseProposal, toWireAnswer } from './proposal.js';
 import type { EndpointHost, HalfOpen } from './endpoint-host.js';
 import { pathOf } from './path.js';
@@ -25,10 +24,9 @@ export class InitResponder {
     const { header, payloads } = message;
     if (header.messageId !== 0 || header.spiResponder !== 0n || header.spiInitiator === 0n) return;
     if (!header.isInitiator || this.host.isClosing) return;
-    const path = pathOf(datagram, 'udp');
-    const key = initKey(header.spiInitiator, path);
-    const known = this.host.initiated.get(key);
-    if (known !== undefined) {
+    const path = pathOf(datagram, 'udp', null);
+    const known = this.host.initiated.find(header.spiInitiator, path);
+    if (known !== null) {
       // The same message again is answered again; another one under the same SPI is nobody's.
       known.requestPath = path;
       known.isRepeatedInit(message);
@@ -56,9 +54,7 @@ export class InitResponder {
       return;
     }
     const resolve = this.host.options.resolve ?? (() => []);
-    const candidates = this.host.pad.entries.filter((entry) =>
-      mayBeAt(entry, datagram.remote, resolve),
-    );
+    const candidates = candidatesAt(this.host.pad.entries, datagram.remote, resolve);
     const knowsIntermediate = findNotify(payloads, NOTIFY.INTERMEDIATE_EXCHANGE_SUPPORTED) !== null;
     const choose = (entries: readonly PadEntry[]): ReturnType<typeof chooseProposal> => {
       for (const { proposals } of entries) {
@@ -93,8 +89,8 @@ export class InitResponder {
       path,
     );
     this.host.adopt(sa);
-    this.host.initiated.set(key, sa);
-    sa.initKey = key;
+    sa.initPath = path;
+    this.host.initiated.add(sa);
     this.host.admissions.begin(sa);
     const lifeMs = this.host.admissions.isUnderAttack
       ? this.host.limits.halfOpenUnderAttackMs
@@ -177,11 +173,4 @@ export class InitResponder {
     );
     return shown.length === 0 ? 'no peer' : shown.join(', ');
   }
-}
-
-function initKey(
-  spi: bigint,
-  path: { readonly remote: string; readonly remotePort: number },
-): string {
-  return `${Buffer.from(ikeSpiBytes(spi)).toString('hex')} ${path.remote} ${path.remotePort}`;
 }

@@ -2,7 +2,7 @@
  * Which PAD entry a peer is (RFC 4301 section 4.4.3, RFC 7296 section 2.15), and where none is, which
  * came closest and what differs.
  */
-import { tryParseIpAddress } from '../net/ip-address.js';
+import { type AddressFamily, tryParseIpAddress } from '../net/ip-address.js';
 import { matchesIdentity } from '../pad/identity-match.js';
 import { formatIdentity, formatIdentityPattern } from '../pad/identity-text.js';
 import type { Identity } from '../pad/identity.js';
@@ -11,34 +11,74 @@ import { formatProposal, type Proposal } from '../sad/proposal.js';
 import type { Difference } from './action.js';
 import { chooseProposal, toWireProposals } from './proposal.js';
 
-/** Whether an entry's peer may be at an address. Names were resolved by the daemon. */
-export function mayBeAt(
-  entry: PadEntry,
+/**
+ * The entries whose peer may be at an address, in their order. Names were resolved by the daemon.
+ * Their addresses are read once, not for every message of a stranger.
+ */
+export function candidatesAt(
+  entries: readonly PadEntry[],
   remote: string,
   resolved: (name: string) => readonly string[],
-): boolean {
+): readonly PadEntry[] {
   const address = tryParseIpAddress(remote);
-  if (address === null) return false;
-  return entry.hosts.some((host) => {
-    switch (host.kind) {
-      case 'any':
-        return true;
-      case 'address':
-        return isWithin(remote, host.address, host.address);
-      case 'range':
-        return isWithin(remote, host.range.from, host.range.to);
-      case 'dns-name':
-        return resolved(host.name).some((one) => isWithin(remote, one, one));
-    }
-  });
+  if (address === null) return [];
+  return entries.filter((entry) =>
+    readHosts(entry).some((host) => {
+      switch (host.kind) {
+        case 'any':
+          return true;
+        case 'range':
+          return (
+            address.family === host.family &&
+            address.value >= host.first &&
+            address.value <= host.last
+          );
+        case 'name':
+          return resolved(host.name).some((one) => {
+            const known = tryParseIpAddress(one);
+            return known?.family === address.family && known.value === address.value;
+          });
+      }
+    }),
+  );
 }
 
-function isWithin(address: string, from: string, to: string): boolean {
-  const at = tryParseIpAddress(address);
+type ReadHost =
+  | { readonly kind: 'any' }
+  | {
+      readonly kind: 'range';
+      readonly family: AddressFamily;
+      readonly first: bigint;
+      readonly last: bigint;
+    }
+  | { readonly kind: 'name'; readonly name: string };
+
+const hostsRead = new WeakMap<PadEntry, readonly ReadHost[]>();
+
+function readHosts(entry: PadEntry): readonly ReadHost[] {
+  const known = hostsRead.get(entry);
+  if (known !== undefined) return known;
+  const hosts = entry.hosts.flatMap((host): readonly ReadHost[] => {
+    switch (host.kind) {
+      case 'any':
+        return [{ kind: 'any' }];
+      case 'address':
+        return readRange(host.address, host.address);
+      case 'range':
+        return readRange(host.range.from, host.range.to);
+      case 'dns-name':
+        return [{ kind: 'name', name: host.name }];
+    }
+  });
+  hostsRead.set(entry, hosts);
+  return hosts;
+}
+
+function readRange(from: string, to: string): readonly ReadHost[] {
   const first = tryParseIpAddress(from);
   const last = tryParseIpAddress(to);
-  if (at === null || first === null || last === null) return false;
-  return at.family === first.family && at.value >= first.value && at.value <= last.value;
+  if (first === null || last === null || first.family !== last.family) return [];
+  return [{ kind: 'range', family: first.family, first: first.value, last: last.value }];
 }
 
 /** What a peer says of itself in IKE_AUTH. */

@@ -122,6 +122,17 @@ function normalize(proposal: Proposal): Proposal {
 
 // RFC 7296 section 3.3: AEADs have no integrity algorithm, so they need a proposal of their own.
 function splitByIntegrity(given: Proposal): readonly Proposal[] {
+  const known = splits.get(given);
+  if (known !== undefined) return known;
+  const split = splitAnew(given);
+  splits.set(given, split);
+  return split;
+}
+
+// Proposals are immutable, and those of the configuration are read for every peer that comes.
+const splits = new WeakMap<Proposal, readonly Proposal[]>();
+
+function splitAnew(given: Proposal): readonly Proposal[] {
   const proposal = normalize(given);
   const { protocol, transforms } = proposal;
   if (protocol === 'ah') return [proposal];
@@ -194,9 +205,27 @@ function chooseOf(own: Proposal, offer: WireProposal, rules: ChoiceRules): Chose
     number: offer.number,
     protocolId: offer.protocolId,
     spi: offer.spi,
-    proposal: { protocol: own.protocol, transforms },
+    proposal: agreed(own, transforms),
     noneTypes,
   };
+}
+
+/** Results that are remembered for one of our proposals, at most. */
+const AGREED_COUNT_MAX = 16;
+const agreements = new WeakMap<Proposal, Proposal[]>();
+
+/** What was agreed on of a proposal of ours: one value for all SAs that agreed on the same. */
+function agreed(own: Proposal, transforms: readonly Transform[]): Proposal {
+  const known = agreements.get(own) ?? [];
+  const same = known.find(
+    (each) =>
+      each.transforms.length === transforms.length &&
+      each.transforms.every((transform, index) => transform === transforms[index]),
+  );
+  if (same !== undefined) return same;
+  const proposal = { protocol: own.protocol, transforms };
+  if (known.length < AGREED_COUNT_MAX) agreements.set(own, [...known, proposal]);
+  return proposal;
 }
 
 /** The transforms that count. */

@@ -3,7 +3,8 @@
  * a time; those of a name are told in the order of their numbers, in which they were made.
  */
 export class SaIndex<T extends { readonly id: number }> {
-  private readonly groups = new Map<string, Set<T>>();
+  /** Most names have one, and a set of one costs more than what it holds. */
+  private readonly groups = new Map<string, T | Set<T>>();
   private readonly names = new Map<T, string>();
 
   /** Puts one under a name, in place of the one before. */
@@ -12,8 +13,9 @@ export class SaIndex<T extends { readonly id: number }> {
     this.remove(sa);
     this.names.set(sa, name);
     const group = this.groups.get(name);
-    if (group === undefined) this.groups.set(name, new Set([sa]));
-    else group.add(sa);
+    if (group === undefined) this.groups.set(name, sa);
+    else if (group instanceof Set) group.add(sa);
+    else this.groups.set(name, new Set([group, sa]));
   }
 
   /** Idempotent. */
@@ -22,13 +24,14 @@ export class SaIndex<T extends { readonly id: number }> {
     if (name === undefined) return;
     this.names.delete(sa);
     const group = this.groups.get(name);
-    group?.delete(sa);
-    if (group?.size === 0) this.groups.delete(name);
+    if (group instanceof Set && group.size > 1) group.delete(sa);
+    else this.groups.delete(name);
   }
 
   of(name: string): readonly T[] {
     const group = this.groups.get(name);
-    return group === undefined ? [] : [...group].sort((a, b) => a.id - b.id);
+    if (group === undefined) return [];
+    return group instanceof Set ? [...group].sort((a, b) => a.id - b.id) : [group];
   }
 
   /** How many names there are. */

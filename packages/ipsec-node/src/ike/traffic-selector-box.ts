@@ -31,6 +31,7 @@ export interface Side {
   readonly ports: readonly SelectorNumberRange[];
 }
 
+const ANY_NUMBER: readonly SelectorNumberRange[] = [];
 export const EVERY_PORT: SelectorNumberRange = { from: 0, to: PORT_MAX };
 const FAMILIES: readonly AddressFamily[] = [4, 6];
 /** Types of ICMP, and codes of a type: how far apart two types are in the combined number. */
@@ -226,10 +227,10 @@ export function selectorOfSides(
     local: live(local),
     remote: live(remote),
     protocol: protocol === 0 ? ('any' as const) : protocol,
-    localPorts: [],
-    remotePorts: [],
-    icmpTypes: [],
-    icmpCodes: [],
+    localPorts: ANY_NUMBER,
+    remotePorts: ANY_NUMBER,
+    icmpTypes: ANY_NUMBER,
+    icmpCodes: ANY_NUMBER,
   };
   if (isIcmp(protocol)) {
     // One message has one type and code: whichever half names them.
@@ -239,7 +240,7 @@ export function selectorOfSides(
     return { selector: { ...selector, icmpTypes, icmpCodes }, isWhole };
   }
   const ports = (side: Side): readonly SelectorNumberRange[] =>
-    side.ports.some(isEveryPort) ? [] : side.ports;
+    side.ports.some(isEveryPort) ? ANY_NUMBER : side.ports;
   return {
     selector: { ...selector, localPorts: ports(local), remotePorts: ports(remote) },
     isWhole: true,

@@ -168,10 +168,12 @@ export function narrow(
   for (const protocol of protocolCandidates(ours, locals, remotes, wanted)) {
     const selector = narrowTo(protocol, ours, { locals, remotes, wanted });
     if (selector === null) continue;
-    if (wanted !== null && holdsPair(selector, wanted)) return result(selector, local, remote);
+    if (wanted !== null && holdsPair(selector, wanted)) {
+      return result(ours, selector, local, remote);
+    }
     fallback ??= selector;
   }
-  return fallback === null || first.present ? null : result(fallback, local, remote);
+  return fallback === null || first.present ? null : result(ours, fallback, local, remote);
 }
 
 /**
@@ -306,12 +308,26 @@ function icmpPorts(
 }
 
 function result(
-  selector: Selector,
+  ours: Selector,
+  made: Selector,
   local: readonly TrafficSelector[],
   remote: readonly TrafficSelector[],
 ): Narrowed {
-  const answer = trafficSelectorsOf(selector);
-  return { selector, ...answer, narrowed: asksForMore(selector, local, remote) };
+  const answer = trafficSelectorsOf(made);
+  // A value of its own: what was found out about the other one while it was made goes with that.
+  const selector = {
+    ...made,
+    local: isSameRanges(made.local, ours.local) ? ours.local : made.local,
+    remote: isSameRanges(made.remote, ours.remote) ? ours.remote : made.remote,
+  };
+  return { selector, ...answer, narrowed: asksForMore(made, local, remote) };
+}
+
+function isSameRanges(a: Selector['local'], b: Selector['local']): boolean {
+  return (
+    a.length === b.length &&
+    a.every(({ from, to }, index) => from === b[index]?.from && to === b[index].to)
+  );
 }
 
 /** Whether an offer holds traffic that a selector does not. */

@@ -75,10 +75,9 @@ export function readSelector(selector: Selector): ReadSelector {
 
 /** Writes an address range as a selector holds it. */
 export function selectorRangeOf(range: AddressRange): SelectorAddressRange {
-  return {
-    from: formatIpAddress({ family: range.family, value: range.first }),
-    to: formatIpAddress({ family: range.family, value: range.last }),
-  };
+  const from = formatIpAddress({ family: range.family, value: range.first });
+  if (range.first === range.last) return { from, to: from };
+  return { from, to: formatIpAddress({ family: range.family, value: range.last }) };
 }
 
 /** Writes a list of addresses of a selector: prefixes, ranges, single addresses, or `any`. */

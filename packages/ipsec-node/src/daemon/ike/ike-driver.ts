@@ -217,7 +217,7 @@ export class IkeDriver {
     this.timer = null;
     this.timerAt = next;
     if (next === null) return;
-    const wait = Math.max(0, next - this.parts.clock.now());
+    const wait = Math.max(0, Math.ceil(next - this.parts.clock.now()));
     this.timer = this.parts.clock.schedule(wait, () => {
       this.timer = null;
       this.timerAt = null;

@@ -385,7 +385,8 @@ function noteAbilities(sa: IkeSa, payloads: readonly Payload[]): void {
   for (let at = 0; hashes !== undefined && at + 1 < hashes.length && at < 64; at += 2) {
     numbers.push(numberOf(hashes.subarray(at, at + 2)) ?? 0);
   }
-  abilities.hashes = numbers;
+  // A copy has no more room than it needs: it is kept as long as the IKE SA.
+  abilities.hashes = numbers.slice();
   abilities.vendorIds = allPayloads(payloads, 'vendor-id')
     .slice(0, 16)
     .map(({ data }) => Buffer.from(data.subarray(0, 32)).toString('hex'));
