@@ -22,6 +22,7 @@ import type {
   TimedRefusal,
 } from './ike-control.js';
 import type { IkeDriver } from './ike-driver.js';
+import { hidingEntry, withLoaded } from './loaded-policies.js';
 
 export interface GatewayIkeParts {
   readonly driver: IkeDriver;
@@ -104,11 +105,28 @@ export class GatewayIke implements IkeControl {
           { fields: { name: clash } },
         );
       }
+      this.requireEffect(peer);
       const before = this.loaded.get(name);
       this.loaded.set(name, peer);
       await this.apply(this.config, this.filePad);
       if (before !== undefined) wipePad({ entries: [before.padEntry] });
     });
+  }
+
+  /** A policy that another one hides would be taken for protection, and its packets go as that says. */
+  private requireEffect({ spdEntries }: LoadedPeer): void {
+    const { config, parts } = this;
+    const file = compileSpd(config, parts.spdVersion(), parts.hostAddresses()).entries;
+    for (const entry of spdEntries) {
+      const hiding = hidingEntry(file, entry);
+      if (hiding === null) continue;
+      throw new UsageError(
+        'IPSEC_ERR_USAGE',
+        `The child ${entry.name} would have no effect: policy ${hiding.name} of the configuration ` +
+          `file (${hiding.action}) stands before it and decides for all of its packets.`,
+        { fields: { child: entry.name, policy: hiding.name } },
+      );
+    }
   }
 
   unloadPeer(name: string): Promise<boolean> {
@@ -134,7 +152,7 @@ export class GatewayIke implements IkeControl {
     const version = this.parts.spdVersion() + 1;
     const spd = compileSpd(config, version, this.parts.hostAddresses());
     const own = [...this.loaded.values()].flatMap(({ spdEntries }) => spdEntries);
-    await this.parts.replaceSpd({ version, entries: [...spd.entries, ...own] });
+    await this.parts.replaceSpd({ version, entries: withLoaded(spd.entries, own) });
   }
 
   private change<T>(run: () => Promise<T>): Promise<T> {
