@@ -86,13 +86,14 @@ export class RunningGateway {
     readonly program: Program,
   ) {}
 
-  /** `wrapper`: a command that becomes the gateway, which is appended to it. */
+  /** `wrapper`: a command that becomes the gateway, which is appended to it; `words`: more of its own. */
   static async start(
     namespace: Namespace,
     file: string,
     wrapper: readonly string[] = [],
+    words: readonly string[] = [],
   ): Promise<RunningGateway> {
-    const program = namespace.spawn([...wrapper, ...command(['up', '-c', file])]);
+    const program = namespace.spawn([...wrapper, ...command(['up', '-c', file, ...words])]);
     await program.output(/^ready: /m, READY_MS);
     return new RunningGateway(namespace, file, program);
   }
