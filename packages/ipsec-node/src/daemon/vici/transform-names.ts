@@ -55,7 +55,7 @@ export function proposalFields(proposal: string): readonly (readonly [string, Se
     const row = TRANSFORMS.find((each) => each.keyword === keyword);
     if (additional !== null) {
       if (keyword === 'none') continue;
-      fields.push([`ke${additional[1]}-alg`, KEY_EXCHANGE[row?.id ?? -1] ?? keyword]);
+      fields.push([`ake${additional[1]}`, KEY_EXCHANGE[row?.id ?? -1] ?? keyword]);
     } else if (word === 'esn') fields.push(['esn', '1']);
     else if (row?.type === 'encryption') {
       fields.push(['encr-alg', ENCRYPTION[row.id] ?? keyword]);
