@@ -117,6 +117,16 @@ describe('a proposal', () => {
     );
   });
 
+  it.each([
+    ['aes192gcm16', 'aes128gcm16, aes256gcm16, chacha20poly1305, aes128, aes192, aes256'],
+    [
+      'aes256gcm16-ecp256bp',
+      'modp2048, modp3072, modp4096, modp6144, modp8192, ecp256, ecp384, ecp521, x25519, x448, mlkem768, mlkem1024',
+    ],
+  ])('that is not in this version is refused with what there is instead: %s', (text, accepted) => {
+    expect(faultOf('esp', text).map((fault) => fault.accepted)).toEqual([accepted]);
+  });
+
   it('has every fault at once', () => {
     expect(faultOf('ike', 'aes256gmc16-prfsha348-des').length).toBe(3);
   });

@@ -167,6 +167,17 @@ interface KeywordReading {
   readonly fault?: ProposalFault;
 }
 
+/** What is not in this version, with what there is of its kind. */
+function laterFault(word: string, bare: string): ProposalFault {
+  const type = /^(ecp|mlkem)/.test(bare) ? 'key-exchange' : 'encryption';
+  const known = TRANSFORMS.filter((row) => row.type === type && !row.legacy);
+  return {
+    found: JSON.stringify(word),
+    why: NOT_IN_THIS_VERSION,
+    accepted: known.map(({ keyword }) => keyword).join(', '),
+  };
+}
+
 function readKeyword(
   protocol: 'ike' | 'esp',
   word: string,
@@ -183,7 +194,7 @@ function readKeyword(
     const later: readonly string[] = LATER_VALUES.algorithm;
     const why = REFUSED.get(bare);
     if (why !== undefined) return fault(why);
-    if (later.includes(bare)) return fault(NOT_IN_THIS_VERSION);
+    if (later.includes(bare)) return { legacy: false, fault: laterFault(word, bare) };
     if (word.includes(',')) return fault('proposals are a list: one entry each');
     if (word === '') return fault('a keyword is missing between two dashes');
     return fault('there is no such keyword', nearestName(word, proposalKeywords(protocol)));
