@@ -216,6 +216,7 @@ export class IpsecNodePeer implements IkePeer {
           ? {}
           : { certificate: this.#save(`${peer.name}.crt`, certificates.join('')).file }),
         ...(privateKey === undefined ? {} : { key: this.#save(`${peer.name}.key`, privateKey) }),
+        ...(peer.local.signature === 'rsa-pkcs1' ? { rsaSignature: 'pkcs1' } : {}),
       },
       remote: {
         id: idWord(peer.remote.id),

@@ -86,10 +86,7 @@ export class Laboratory implements AsyncDisposable {
       remote: {
         id: ids[side === 'a' ? 'b' : 'a'],
         auth: theirs.party.auth,
-        // The product signs with PSS whatever its peer does.
-        ...(OURS_IS_READY || theirs.party.signature === undefined
-          ? {}
-          : { signature: theirs.party.signature }),
+        ...(theirs.party.signature === undefined ? {} : { signature: theirs.party.signature }),
       },
       credentials: held.credentials,
       proposals: [mistaken.ike ?? ikeCase.ike],

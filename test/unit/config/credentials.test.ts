@@ -161,6 +161,27 @@ describe.skipIf(programPath('openssl') === undefined)('credentials of a peer', (
     );
   });
 
+  it('say how an RSA key signs, and only of one', async () => {
+    openssl('genpkey', '-algorithm', 'RSA', '-pkeyopt', 'rsa_keygen_bits:2048', '-out', 'rsa.pem');
+    const local =
+      '{ id: hq.example, auth: publicKey, key: { file: rsa.pem }, rsaSignature: pkcs1 }';
+    const remote = '{ id: branch.example, auth: publicKey, publicKeys: [ hq-public.pem ] }';
+    openssl('pkey', '-in', 'hq-key.pem', '-pubout', '-out', 'hq-public.pem');
+    const signatureOf = async (text: string): Promise<string | undefined> => {
+      const [entry] = compilePad((await parse({ local: text, remote })).config).entries;
+      if (entry?.localAuthentication.method !== 'public-key') throw new Error('public-key');
+      return entry.localAuthentication.credential.rsaSignature;
+    };
+    expect(await signatureOf(local)).toBe('pkcs1');
+    expect(await signatureOf(local.replace(', rsaSignature: pkcs1', ''))).toBe('pss');
+    expect(await faults({ local: local.replace('rsa.pem', 'hq-key.pem'), remote })).toEqual([
+      expect.stringContaining('found rsaSignature with a key of type ec'),
+    ]);
+    expect(
+      await faults({ local: '{ id: hq.example, auth: psk, rsaSignature: pss }' }),
+    ).toContainEqual(expect.stringContaining('found rsaSignature with auth psk'));
+  });
+
   it('may be PEM in the file itself', async () => {
     const pem = JSON.stringify(readFileSync(join(folder, 'ca.pem'), 'utf8'));
     const remote = `{ id: branch.example, auth: certificate, authorities: ${pem} }`;

@@ -90,6 +90,7 @@ export const DEFAULTS = {
   hashAndUrl: because(false, 'Fetching what a stranger names is a way to misuse us.'),
   legacy: because(false, 'RFC 8221 and RFC 8247 advise against them.'),
   revocation: because<'relaxed'>('relaxed', 'A list that cannot be had must not stop everybody.'),
+  rsaSignature: because<'pss'>('pss', 'RFC 8247 section 3.2.1: it MUST be implemented.'),
   ppkRequired: because(true, 'RFC 8784 section 3: what may be left out protects from nobody.'),
   start: because<'trap'>('trap', 'The first packet asks for its SA, and nothing leaves in clear.'),
   selectorsPerChild: because<'all'>('all', 'One SA pair serves a whole policy.'),

@@ -45,7 +45,11 @@ export interface LocalCredentials {
 }
 
 /** The keys of `local` and `remote` that belong to each way of authentication. */
-const LOCAL_KEYS = { psk: [], certificate: ['certificate', 'key'], publicKey: ['key'] } as const;
+const LOCAL_KEYS = {
+  psk: [],
+  certificate: ['certificate', 'key', 'rsaSignature'],
+  publicKey: ['key', 'rsaSignature'],
+} as const;
 const REMOTE_KEYS = {
   psk: [],
   certificate: ['authorities', 'crls', 'revocation'],
@@ -73,6 +77,7 @@ export function parseLocalCredentials(
   const method = auth === 'certificate' ? 'certificate' : 'public-key';
   const faultsBefore = reader.faults.count;
   const certificate = reader.field(section, localShape, 'certificate');
+  const written = reader.field(section, localShape, 'rsaSignature');
   const chain =
     auth === 'certificate' && certificate !== undefined
       ? readDer(reader, context, [...section.path, 'certificate'], certificate, CERTIFICATES)
@@ -88,8 +93,17 @@ export function parseLocalCredentials(
   }
   const certificates = chain.length > 0 ? chain : key.certificates;
   const { privateKey } = key;
+  const rsaSignature = written ?? DEFAULTS.rsaSignature.value;
+  if (written !== undefined && privateKey.asymmetricKeyType !== 'rsa') {
+    reader.faults.add([...section.path, 'rsaSignature'], {
+      found: `rsaSignature with a key of type ${privateKey.asymmetricKeyType ?? 'unknown'}`,
+      accepted: 'rsaSignature only with an RSA key',
+      at: 'key',
+    });
+    return null;
+  }
   if (auth === 'publicKey') {
-    const credential = { privateKey, certificates: [] };
+    const credential = { privateKey, certificates: [], rsaSignature };
     return { authentication: { method: 'public-key', credential }, subject: null };
   }
   const leaf = certificates[0];
@@ -106,7 +120,7 @@ export function parseLocalCredentials(
     });
     return null;
   }
-  const credential = { privateKey, certificates };
+  const credential = { privateKey, certificates, rsaSignature };
   return {
     authentication: { method: 'certificate', credential },
     subject: subjectOf(leaf),

@@ -67,6 +67,8 @@ export const privateKeyShape = {
 
 const AUTH_METHODS = ['psk', 'certificate', 'publicKey'] as const;
 
+const RSA_SIGNATURES = ['pss', 'pkcs1'] as const;
+
 const IDENTITY_ACCEPTED =
   'a DNS name, an e-mail address, an IP address, a distinguished name (CN=gw, O=Example), or keyid:…';
 
@@ -88,6 +90,14 @@ export const localShape = {
     description: 'With auth certificate or publicKey: our private key, PEM, PKCS#8 or PKCS#12.',
     accepted: PRIVATE_KEY_ACCEPTED,
   }),
+  rsaSignature: optional(
+    z.enum(RSA_SIGNATURES),
+    choiceDoc(RSA_SIGNATURES, {
+      description:
+        'With an RSA key: how it signs. pkcs1 for a peer that announces RFC 7427 and cannot verify RSASSA-PSS.',
+      default: DEFAULTS.rsaSignature.value,
+    }),
+  ),
 };
 
 export const remoteShape = {

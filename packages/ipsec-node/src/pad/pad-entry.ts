@@ -16,11 +16,16 @@ export type PeerHost =
   | { readonly kind: 'range'; readonly range: SelectorAddressRange }
   | { readonly kind: 'any' };
 
+/** How an RSA key signs for a peer that knows RFC 7427: RSASSA-PSS, or PKCS#1 v1.5. */
+export type RsaSignature = 'pss' | 'pkcs1';
+
 /** A private key and the certificate or raw public key that goes with it. */
 export interface LocalCredential {
   readonly privateKey: KeyObject;
   /** DER, leaf first, then the intermediates that are sent along; empty: a raw public key. */
   readonly certificates: readonly Uint8Array[];
+  /** Absent: PSS. Of no meaning for other keys. */
+  readonly rsaSignature?: RsaSignature;
 }
 
 /** How we prove who we are. */

@@ -91,6 +91,20 @@ describe('the compute pool', () => {
     expect(await threads.run(other)).toMatchObject({ kind: 'refused' });
   });
 
+  // RFC 7427 appendix A.1: sha256WithRSAEncryption.
+  it('signs as the credential says, which is copied whole', async () => {
+    const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+    const signature = await pool(1).run({
+      kind: 'sign',
+      credential: { privateKey, certificates: [], rsaSignature: 'pkcs1' },
+      octets: Buffer.from('what is signed'),
+      hashes: [2],
+    });
+    if (signature.kind !== 'sign') throw new Error(JSON.stringify(signature));
+    const identifier = Buffer.from(signature.data).subarray(1, 16).toString('hex');
+    expect(identifier).toBe('300d06092a864886f70d01010b0500');
+  });
+
   it('fetches nothing from private addresses unless told to', async () => {
     const server = createServer((_request, response) => response.end('no certificate'));
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));

@@ -68,7 +68,7 @@ function copyTask(task: ComputeTask, packer: Packer): ComputeTask {
       return {
         ...task,
         credential: {
-          privateKey: task.credential.privateKey,
+          ...task.credential,
           certificates: packer.copies(task.credential.certificates),
         },
         octets: packer.copy(task.octets),

@@ -46,7 +46,7 @@ export async function computeAuth(task: AuthTask, context?: AuthContext): Promis
 function signOctets(task: Extract<AuthTask, { readonly kind: 'sign' }>): ComputeResult {
   const key = judgeKey(task.credential.privateKey);
   if (key.kind === 'refused') return refused(`our own key is ${key.reason}`);
-  const choice = chooseSignature(key.key, task.hashes);
+  const choice = chooseSignature(key.key, task.hashes, task.credential.rsaSignature);
   if (choice.kind === 'refused') return refused(choice.reason);
   const signature = sign(task.credential.privateKey, choice.scheme, task.octets);
   const data = new Uint8Array(Buffer.concat([choice.prefix, signature]));

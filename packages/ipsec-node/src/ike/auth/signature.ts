@@ -8,6 +8,7 @@
  * An AlgorithmIdentifier is never taken apart: it is one of those below, byte for byte, or refused.
  */
 import { isSameBytes } from '../../pad/distinguished-name.js';
+import type { RsaSignature } from '../../pad/pad-entry.js';
 import type { HashName, KeyKind, SignatureScheme } from '../crypto/public-key.js';
 
 /** Hash algorithms of RFC 7427 section 7 and RFC 8420. SHA-1 (1) is neither said nor taken. */
@@ -133,7 +134,7 @@ export type SignatureChoice =
 export function chooseSignature(
   key: KeyKind,
   hashes: readonly number[],
-  rsaPadding: 'pss' | 'pkcs1' = 'pss',
+  rsaSignature: RsaSignature = 'pss',
 ): SignatureChoice {
   if (hashes.length === 0) return chooseOldMethod(key);
   const wanted = CURVE_HASHES[key] ?? 'sha256';
@@ -141,7 +142,7 @@ export function chooseSignature(
     (each) =>
       each.keys.includes(key) &&
       hashes.includes(each.hash) &&
-      each.scheme.kind !== (rsaPadding === 'pss' ? 'rsa-pkcs1' : 'rsa-pss'),
+      each.scheme.kind !== (rsaSignature === 'pss' ? 'rsa-pkcs1' : 'rsa-pss'),
   );
   const found =
     possible.find(({ scheme }) => scheme.kind !== 'eddsa' && scheme.hash === wanted) ??
