@@ -18,7 +18,8 @@ export type PkiKey =
   | 'p256'
   | 'p384'
   | 'p521'
-  | 'ed25519';
+  | 'ed25519'
+  | 'ed448';
 
 export interface CertificateWish {
   /** As OpenSSL's -subj takes it: `/C=CH/CN=gw`. */
@@ -107,6 +108,8 @@ function makeKey(key: PkiKey): KeyObject {
       return generateKeyPairSync('ec', { namedCurve: key.replace('p', 'P-') }).privateKey;
     case 'ed25519':
       return generateKeyPairSync('ed25519').privateKey;
+    case 'ed448':
+      return generateKeyPairSync('ed448').privateKey;
   }
 }
 

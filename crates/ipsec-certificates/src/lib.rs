@@ -4,8 +4,12 @@
 
 #![forbid(unsafe_code)]
 
+mod ecdsa_p521;
+
+pub use ecdsa_p521::EcdsaP521;
+
 use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
-use std::time::Duration;
+use std::{sync::LazyLock, time::Duration};
 use webpki::{
     BorrowedCertRevocationList, CertRevocationList, EndEntityCert, Error, ExpirationPolicy,
     ExtendedKeyUsageValidator, KeyPurposeId, KeyPurposeIdIter, KeyUsage,
@@ -212,7 +216,7 @@ pub fn validate(request: &PathRequest<'_>) -> Result<Path, Refusal> {
     let trust: Vec<_> = anchors.iter().map(|(_, anchor)| anchor.clone()).collect();
     let path = end_entity
         .verify_for_usage(
-            ALGORITHMS,
+            &ALGORITHMS,
             &trust,
             &others,
             UnixTime::since_unix_epoch(Duration::from_secs(request.time_seconds)),
@@ -236,8 +240,10 @@ pub fn validate(request: &PathRequest<'_>) -> Result<Path, Refusal> {
     })
 }
 
-/// Signatures on certificates and CRLs: SHA-2 alone, RSA of 2048 bits or more.
-const ALGORITHMS: &[&dyn SignatureVerificationAlgorithm] = webpki::ALL_VERIFICATION_ALGS;
+/// Signatures on certificates and CRLs: SHA-2 alone, RSA of 2048 bits or more. ring has no P-521; for
+/// Ed448 no library is at hand that is past its trials.
+static ALGORITHMS: LazyLock<Vec<&'static dyn SignatureVerificationAlgorithm>> =
+    LazyLock::new(|| [webpki::ALL_VERIFICATION_ALGS, EcdsaP521::ALL].concat());
 
 fn revocation<'a>(
     crls: &'a [&'a CertRevocationList<'a>],

@@ -256,10 +256,12 @@ describeWith(['openssl'], "a peer's certificate", () => {
     }
   });
 
-  const kinds: PkiKey[] = ['rsa-2048', 'rsa-3072', 'rsa-4096', 'p256', 'p384', 'p521', 'ed25519'];
+  const kinds: PkiKey[] = [
+    ...(['rsa-2048', 'rsa-3072', 'rsa-4096', 'p256', 'p384', 'p521', 'ed25519', 'ed448'] as const),
+  ];
   // Finding a large RSA key takes long on a busy machine.
   it.each(kinds)(
-    'is taken with a key of %s, and its authority too but for P-521',
+    'is taken with a key of %s, and its authority too but for Ed448',
     async (key) => {
       const leaf = middle.issue({ subject: name('gw'), key, extensions: leafExtensions(...NAMES) });
       expect((await validate(leaf)).kind).toBe('validate');
@@ -270,11 +272,38 @@ describeWith(['openssl'], "a peer's certificate", () => {
         certificates: [below.der],
         authorities: [authority.certificate.der],
       });
-      if (key === 'p521') {
-        expect(result).toMatchObject({ kind: 'refused', reason: expect.stringContaining('P-521') });
+      if (key === 'ed448') {
+        expect(result).toMatchObject({ kind: 'refused', reason: expect.stringContaining('Ed448') });
       } else expect(result.kind).toBe('validate');
     },
     120_000,
+  );
+
+  it.each(['sha256', 'sha384', 'sha512'])(
+    'of an authority with a key of P-521 is taken when it signs with %s, and not when it did not',
+    async (digest) => {
+      const wish = { subject: name('root p521'), key: 'p521', digest } as const;
+      const [authority, namesake] = [pki.authority(wish), pki.authority(wish)];
+      const inner = pki.authority({ ...wish, subject: name('inner') }, authority);
+      const leaf = inner.issue({
+        subject: name('gw'),
+        extensions: leafExtensions(...NAMES),
+        digest,
+      });
+      expect(await verdict(leaf, [inner], [authority])).toBeNull();
+      expect(await verdict(leaf, [inner], [namesake])).not.toBeNull();
+      const certificates = [leaf.der, inner.certificate.der];
+      const [taken, refused] = await Promise.all(
+        [authority, namesake].map(({ certificate }) =>
+          validate(leaf, { certificates, authorities: [certificate.der] }),
+        ),
+      );
+      expect(taken?.kind).toBe('validate');
+      expect(refused).toMatchObject({
+        kind: 'refused',
+        reason: expect.stringMatching(/not known|signature/),
+      });
+    },
   );
 
   it('with a weak key, exponent or digest anywhere is refused by name', async () => {

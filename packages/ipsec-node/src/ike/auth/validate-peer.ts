@@ -147,13 +147,13 @@ function algorithmFault(
     const fault = keyFault(each);
     if (fault !== null) return fault;
   }
-  const p521 = [...received.slice(1), ...anchors].find(({ publicKey }) => {
+  const ed448 = [...received.slice(1), ...anchors].find(({ publicKey }) => {
     const key = importPublicKey(publicKey);
-    return key.kind === 'taken' && (key.key === 'p521' || key.key === 'ed448');
+    return key.kind === 'taken' && key.key === 'ed448';
   });
-  return p521 === undefined
+  return ed448 === undefined
     ? null
-    : `"${p521.subjectText}" is an authority with a P-521 or Ed448 key: certificates that ` +
+    : `"${ed448.subjectText}" is an authority with an Ed448 key: certificates that ` +
         'such a key signed are not supported (its own key may be one)';
 }
 
