@@ -5,7 +5,14 @@ import { tmpdir } from 'node:os';
 import { run } from './command.ts';
 import { recordFolder } from './registry.ts';
 
-export type KeyKind = 'rsa2048' | 'rsa4096' | 'ecdsa256' | 'ecdsa384' | 'ecdsa521' | 'ed25519';
+export type KeyKind =
+  | 'rsa2048'
+  | 'rsa4096'
+  | 'ecdsa256'
+  | 'ecdsa384'
+  | 'ecdsa521'
+  | 'ed25519'
+  | 'ed448';
 
 const KEY_WORDS: Readonly<Record<KeyKind, readonly string[]>> = {
   rsa2048: ['RSA', '-pkeyopt', 'rsa_keygen_bits:2048'],
@@ -14,6 +21,7 @@ const KEY_WORDS: Readonly<Record<KeyKind, readonly string[]>> = {
   ecdsa384: ['EC', '-pkeyopt', 'ec_paramgen_curve:P-384', '-pkeyopt', 'ec_param_enc:named_curve'],
   ecdsa521: ['EC', '-pkeyopt', 'ec_paramgen_curve:P-521', '-pkeyopt', 'ec_param_enc:named_curve'],
   ed25519: ['ED25519'],
+  ed448: ['ED448'],
 };
 
 export interface Issued {

@@ -34,6 +34,12 @@ export type Need = PeerName | 'scapy' | 'namespaces' | 'libreswan';
 
 export const inCi = process.env['CI'] === 'true';
 
+/**
+ * Where another strongSwan than the distribution's is installed, such as /opt/strongswan6: its
+ * `sbin/charon-systemd` and `sbin/swanctl` stand for those of the packages.
+ */
+export const OTHER_STRONGSWAN: string | undefined = process.env['IKE_STRONGSWAN'];
+
 export function programPath(name: string): string | undefined {
   const folders = (process.env['PATH'] ?? '').split(delimiter);
   for (const folder of [...folders, '/usr/local/sbin', '/usr/sbin', '/sbin']) {
@@ -100,7 +106,20 @@ export function unmetNeed(need: Need): string | undefined {
   if (need === 'linux-image-amd64') {
     return debianKernel() === undefined ? `apt-get install ${need}` : undefined;
   }
-  return programPath(PEERS[need]) === undefined ? `apt-get install ${need}` : undefined;
+  if (pathOf(need) !== undefined) return undefined;
+  return OTHER_STRONGSWAN !== undefined && isOfStrongswan(need)
+    ? `no ${PEERS[need]} in IKE_STRONGSWAN=${OTHER_STRONGSWAN}`
+    : `apt-get install ${need}`;
+}
+
+function isOfStrongswan(name: PeerName): boolean {
+  return name === 'charon-systemd' || name === 'strongswan-swanctl';
+}
+
+function pathOf(name: PeerName): string | undefined {
+  if (OTHER_STRONGSWAN === undefined || !isOfStrongswan(name)) return programPath(PEERS[name]);
+  const path = `${OTHER_STRONGSWAN}/sbin/${PEERS[name]}`;
+  return existsSync(path) ? path : undefined;
 }
 
 export class PeerMissing extends Error {}
@@ -109,7 +128,5 @@ export class PeerMissing extends Error {}
 export function requirePeer(name: PeerName): string {
   const unmet = unmetNeed(name);
   if (unmet !== undefined) throw new PeerMissing(`${name} is missing: ${unmet}`);
-  return name === 'linux-image-amd64'
-    ? (debianKernel()?.image ?? '')
-    : (programPath(PEERS[name]) ?? '');
+  return name === 'linux-image-amd64' ? (debianKernel()?.image ?? '') : (pathOf(name) ?? '');
 }

@@ -6,7 +6,14 @@
 import type { ChildDescription } from '../../lab/ike-peer.ts';
 import type { KeyKind } from '../../lab/openssl-pki.ts';
 
-export type Auth = 'psk' | KeyKind | 'rsa-pkcs1' | 'raw-ecdsa256' | 'raw-rsa2048' | 'raw-ed25519';
+export type Auth =
+  | 'psk'
+  | KeyKind
+  | 'rsa-pkcs1'
+  | 'raw-ecdsa256'
+  | 'raw-rsa2048'
+  | 'raw-ed25519'
+  | 'raw-ed448';
 
 export interface IkeCase {
   readonly name: string;
@@ -99,6 +106,7 @@ const AUTHS: readonly Auth[] = [
   'raw-ecdsa256',
   'raw-rsa2048',
   'raw-ed25519',
+  'raw-ed448',
 ];
 
 export const CIPHER_CASES: readonly IkeCase[] = [

@@ -40,6 +40,8 @@ function kindOf(auth: Auth): KeyKind | undefined {
       return 'rsa2048';
     case 'raw-ed25519':
       return 'ed25519';
+    case 'raw-ed448':
+      return 'ed448';
     default:
       return auth;
   }
@@ -67,11 +69,9 @@ function alternativeNames(side: Side): readonly string[] {
 
 async function makeChain(terms: ChainTerms): Promise<Chain> {
   const { side, kind, depth, paddingBytes, fault, subject } = terms;
-  // An authority with a P-521 key is more than path validation here takes; a leaf's may be one.
-  const rootKind = kind === 'ecdsa521' ? 'ecdsa384' : kind;
-  const shared = remembered(roots, rootKind, () => Authority.create(`root ${rootKind}`, rootKind));
+  const shared = remembered(roots, kind, () => Authority.create(`root ${kind}`, kind));
   const root =
-    fault === undefined ? await shared : await Authority.create(`${fault ?? ''} root`, rootKind);
+    fault === undefined ? await shared : await Authority.create(`${fault ?? ''} root`, kind);
   const authorities: Authority[] = [root];
   let issuer = root;
   for (let level = 1; level <= depth; level += 1) {
