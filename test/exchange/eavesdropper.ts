@@ -97,6 +97,27 @@ export class Eavesdropper {
     return this.sealBy(this.keyed.get(nameOf(header)), header, payloads);
   }
 
+  /** The fragments of a message of that many octets (RFC 7383), each of at most `fragmentBytes`. */
+  sealFragments(header: IkeHeader, length: number, fragmentBytes: number): readonly Uint8Array[] {
+    const keyed = this.keyed.get(nameOf(header));
+    if (keyed === undefined) throw new Error('an IKE SA without keys');
+    return sealMessage(header, [{ type: 'vendor-id', data: new Uint8Array(length) }], {
+      cipher: keyed.suite.cipher,
+      keys: keyed.keys,
+      fromInitiator: header.isInitiator,
+      nextIv: (cipher) => this.nextIv(cipher.ivLen),
+      fragmentBytes,
+    });
+  }
+
+  // Far from the counter of who sends by these keys.
+  private nextIv(length: number): Uint8Array {
+    this.ivs += 1n;
+    const iv = new Uint8Array(length);
+    new DataView(iv.buffer).setBigUint64(0, 2n ** 63n + this.ivs);
+    return iv;
+  }
+
   private sealBy(
     keyed: Keyed | undefined,
     header: IkeHeader,
@@ -107,13 +128,7 @@ export class Eavesdropper {
       cipher: isClear ? null : keyed.suite.cipher,
       keys: isClear ? null : keyed.keys,
       fromInitiator: header.isInitiator,
-      nextIv: (cipher) => {
-        this.ivs += 1n;
-        const iv = new Uint8Array(cipher.ivLen);
-        // Far from the counter of who sends by these keys.
-        new DataView(iv.buffer).setBigUint64(0, 2n ** 63n + this.ivs);
-        return iv;
-      },
+      nextIv: (cipher) => this.nextIv(cipher.ivLen),
       fragmentBytes: null,
     });
     if (bytes === undefined) throw new Error('a message without bytes');
@@ -155,9 +170,7 @@ export class Eavesdropper {
     const padded = padSk(bytes, cipher.blockLen);
     const bodyLen = cipher.ivLen + padded.length + cipher.icvLen;
     const head = encodeEncryptedHead(header, first, bodyLen, null);
-    this.ivs += 1n;
-    const iv = new Uint8Array(cipher.ivLen);
-    new DataView(iv.buffer).setBigUint64(0, 2n ** 63n + this.ivs);
+    const iv = this.nextIv(cipher.ivLen);
     const { skEi, skAi, skEr, skAr } = keys;
     const own = header.isInitiator
       ? { encryption: skEi, integrity: skAi }

@@ -3,6 +3,7 @@
  * likes. Nothing else is delivered from then on.
  */
 import type { IkeDatagram } from '../../packages/ipsec-node/src/ike/action.js';
+import type { IkeLimits } from '../../packages/ipsec-node/src/ike/limits.js';
 import { formatNotify } from '../../packages/ipsec-node/src/ike/notify.js';
 import {
   EXCHANGE_NUMBERS,
@@ -64,9 +65,10 @@ export class Stage {
   constructor(
     readonly phase: Phase,
     readonly role: Role,
+    limits: Partial<IkeLimits> = {},
   ) {
     this.victim = role === 'initiator' ? 'a' : 'b';
-    this.two = toySimulation({ seed: `${phase} ${role}` });
+    this.two = toySimulation({ seed: `${phase} ${role}`, limits });
     this.two.fate = (datagram, from) => {
       const message = this.eavesdropper.observe(datagram);
       if (!this.isHolding)
