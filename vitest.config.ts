@@ -1,15 +1,11 @@
 import { defineConfig } from 'vitest/config';
 
 /** A folder of test/ as a project of its own: `vitest run --project oracle`. */
-function folder(
-  name: string,
-  settings: { testTimeout: number; workers?: number; exclude?: readonly string[] },
-) {
+function folder(name: string, settings: { testTimeout: number; workers?: number }) {
   return {
     test: {
       name,
       include: [`test/${name}/**/*.test.ts`],
-      exclude: [...(settings.exclude ?? [])],
       testTimeout: settings.testTimeout,
       hookTimeout: settings.testTimeout,
       teardownTimeout: 20_000,
@@ -38,8 +34,6 @@ export default defineConfig({
         testTimeout: 600_000,
         // Each in namespaces or a guest of its own, and most of it is waiting.
         workers: 2,
-        // Two daemons in an emulated machine take many minutes: only when asked for (test/README.md).
-        exclude: process.env['IKE_GUEST'] === undefined ? ['test/interop/ike-guest.test.ts'] : [],
       }),
     ],
   },
