@@ -6,7 +6,7 @@ import type {
   SaState,
   SaValue,
 } from '../../../../packages/ipsec-node/src/dataplane/dataplane.js';
-import { silentLogger } from '../../../../packages/ipsec-node/src/log.js';
+import { createLogger, silentLogger } from '../../../../packages/ipsec-node/src/log.js';
 import type { SaParameters } from '../../../../packages/ipsec-node/src/sad/sa.js';
 
 /** Answers a verb when the test says so, and remembers what it was asked. */
@@ -234,5 +234,39 @@ describe('verbs of the datapath', () => {
     expect(isSettled).toBe(false);
     await dataplane.answer();
     expect(isSettled).toBe(true);
+  });
+
+  it('tell of a send that failed how much it was and where to, and nothing of what it was', async () => {
+    const records: unknown[] = [];
+    const log = createLogger('debug', (record) => records.push(record));
+    const payload = new TextEncoder().encode('what was to be sent');
+    const shown = Buffer.from(payload).toString('hex');
+    const dataplane = Object.assign(new SlowDataplane(), {
+      sendIke: (datagrams: readonly IkeDatagram[]): Promise<void> =>
+        Promise.reject(
+          new Error(`${JSON.stringify(datagrams)} ${shown} ${String(datagrams[0]?.payload)}`),
+        ),
+    });
+    const asked = new DatapathVerbs(dataplane, log, {
+      together: (run) => run(),
+      refused: () => undefined,
+      installed: null,
+    });
+    asked.send({ ...ENDPOINT, payload });
+    asked.flush();
+    await asked.settled();
+    expect(records).toEqual([
+      {
+        level: 'debug',
+        message: 'An IKE message could not be sent.',
+        fields: {
+          code: 'unknown',
+          from: '192.0.2.1 4500',
+          to: '192.0.2.2 4500',
+          bytes: payload.length,
+          datagrams: 1,
+        },
+      },
+    ]);
   });
 });

@@ -4,6 +4,7 @@
  * more than the work itself (docs/decisions/0043).
  */
 import type { Dataplane, IkeDatagram, SaState } from '../../dataplane/dataplane.js';
+import { IpsecError } from '../../errors.js';
 import type { SaEndpoint, SaUse } from '../../ike/action.js';
 import type { Logger } from '../../log.js';
 import type { SaIdentifier, SaParameters } from '../../sad/sa.js';
@@ -109,7 +110,7 @@ export class DatapathVerbs {
     const datagrams = this.outgoing.splice(0, DATAGRAM_COUNT_MAX);
     this.sending = this.dataplane
       .sendIke(datagrams)
-      .catch((error: unknown) => this.sendFailed(error))
+      .catch((error: unknown) => this.sendFailed(datagrams, error))
       .then(() => {
         this.sending = null;
         this.flush();
@@ -117,12 +118,24 @@ export class DatapathVerbs {
   }
 
   keepalive(path: Omit<IkeDatagram, 'payload'>): void {
-    void this.dataplane.sendKeepalive([path]).catch((error: unknown) => this.sendFailed(error));
+    void this.dataplane
+      .sendKeepalive([path])
+      .catch((error: unknown) => this.sendFailed([{ ...path, payload: KEEPALIVE }], error));
   }
 
-  private sendFailed(error: unknown): void {
-    // A peer that cannot be reached now is asked again by retransmission.
-    this.log.debug('An IKE message could not be sent.', { reason: String(error) });
+  // A peer that cannot be reached now is asked again by retransmission. The error is told by its code
+  // alone: its text may hold what was to be sent.
+  private sendFailed(datagrams: readonly IkeDatagram[], error: unknown): void {
+    const [first] = datagrams;
+    if (first === undefined) return;
+    const { local, localPort, remote, remotePort } = first;
+    this.log.debug('An IKE message could not be sent.', {
+      code: error instanceof IpsecError ? error.code : 'unknown',
+      from: `${local} ${localPort}`,
+      to: `${remote} ${remotePort}`,
+      bytes: datagrams.reduce((sum, { payload }) => sum + payload.length, 0),
+      datagrams: datagrams.length,
+    });
   }
 
   /** Resolves once nothing waits and nothing is under way. */
@@ -268,6 +281,8 @@ export class DatapathVerbs {
 }
 
 const NO_KEY = new Uint8Array(0);
+/** RFC 3948 section 2.3. */
+const KEEPALIVE = Uint8Array.of(0xff);
 
 function reasonOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
