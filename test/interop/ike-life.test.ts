@@ -10,6 +10,7 @@ import {
   viewsOf,
 } from '../lab/ike-peer.ts';
 import { buildIkeTopology, type IkeTopology } from '../lab/ike-topology.ts';
+import { requirePeer } from '../lab/peer.ts';
 import { StrongswanPeer } from '../lab/strongswan-ike.ts';
 import { STRONGSWAN_NEEDS } from '../lab/strongswan.ts';
 import { complete, Traffic } from '../lab/traffic.ts';
@@ -254,6 +255,75 @@ describeWith(
       await gateway?.program.output(/no address is known of b.example/, PATIENCE_MS);
       writeFileSync(hosts, `${bench().topology.b.gatewayAddress4} b.example\n`);
       await installed('net');
+    });
+
+    it('swanctl loads, initiates, rekeys, lists and terminates', async () => {
+      const { a, b } = bench().topology;
+      await start([], null);
+      const conf = `${folder}/swanctl.conf`;
+      writeFileSync(
+        conf,
+        `connections {
+          pair {
+            version = 2
+            remote_addrs = ${b.gatewayAddress4}
+            proposals = ${IKE}
+            local { auth = psk
+              id = a.example }
+            remote { auth = psk
+              id = b.example }
+            children {
+              net {
+                local_ts = ${a.prefix4}
+                remote_ts = ${b.prefix4}
+                esp_proposals = ${ESP}
+              }
+            }
+          }
+        }
+        secrets { ike-b { id = b.example
+          secret = "${PSK}" } }`,
+        { mode: 0o600 },
+      );
+      const swanctl = async (...words: readonly string[]): Promise<string> => {
+        const command = [
+          requirePeer('strongswan-swanctl'),
+          ...words,
+          '--uri',
+          `unix://${socket()}`,
+        ];
+        const result = await a.gateway.exec(command, { anyStatus: true, timeoutMs: PATIENCE_MS });
+        expect(result, words.join(' ')).toMatchObject({ status: 0 });
+        return result.stdout;
+      };
+      expect(await swanctl('--load-all', '--file', conf)).toMatch(/loaded 1 connections/);
+      expect(await swanctl('--list-conns')).toMatch(/^pair: IKEv2/m);
+      expect(await swanctl('--initiate', '--child', 'net')).toMatch(/initiate completed/);
+      const whole = complete(20);
+      expect(await bench().traffic.transfer({ count: 20 })).toEqual({ aToB: whole, bToA: whole });
+
+      const peerSa = onlySa(await bench().b.sas());
+      const listed = await swanctl('--list-sas');
+      expect(listed).toContain('pair: #');
+      expect(listed).toContain(`${peerSa.initiatorSpi}_i`);
+      expect(listed).toContain(onlyChild(peerSa).spiOut);
+
+      const before = await installed('net');
+      await swanctl('--rekey', '--child', 'net');
+      const after = await installed('net', before);
+      expect(onlyChild(onlySa(await bench().b.sas())).spiOut).toBe(after);
+      await swanctl('--rekey', '--ike', 'pair');
+      await until(
+        'a new IKE SA alone',
+        async () => {
+          const sas = await bench().b.sas();
+          return sas.length === 1 && sas[0]?.initiatorSpi !== peerSa.initiatorSpi;
+        },
+        PATIENCE_MS,
+      );
+      expect(await bench().traffic.transfer({ count: 20 })).toEqual({ aToB: whole, bToA: whole });
+      expect(await swanctl('--terminate', '--ike', 'pair')).toMatch(/terminate completed/);
+      expect(await bench().b.sas()).toEqual([]);
     });
   },
 );
