@@ -113,8 +113,8 @@ export class IkeSa {
   /** Key exchange methods that stand between a CREATE_CHILD_SA and its end (RFC 9370). */
   followup: Followup | null = null;
 
-  /** Since when the peer has answered every rekey with TEMPORARY_FAILURE; null: it has not. */
-  temporarySince: Milliseconds | null = null;
+  /** Since when, and when last, the peer has answered rekeys with TEMPORARY_FAILURE alone. */
+  temporary: { readonly since: Milliseconds; readonly last: Milliseconds } | null = null;
   /** Why it is being deleted, where it is. */
   deletedAs: IkeSaEnd = 'dead';
 

@@ -15,6 +15,7 @@ import { deleteChild, deleteIkeSa, type DeleteReason, probe } from './exchange/i
 import { rekeyIkeSa } from './exchange/rekey-ike-sa.js';
 import { type Exchange, query } from './exchange/step.js';
 import type { IkeSa } from './ike-sa.js';
+import type { PadEntry } from '../pad/pad-entry.js';
 
 /** After a refusal the same is tried again this much later, while the SA lives. */
 const RETRY_MS = 30_000;
@@ -89,7 +90,7 @@ export class Life {
       if (child.state !== 'installed' || child.peerRekey !== null) return;
       try {
         const successor = yield* createChild(child.ike, rekeyRequest(child), child);
-        child.ike.temporarySince = null;
+        child.ike.temporary = null;
         settle(successor);
       } catch (error) {
         failure = error;
@@ -114,10 +115,12 @@ export class Life {
 
   // RFC 7296 section 2.25: who cannot for minutes has another state than we have.
   private noteTemporary(sa: IkeSa, isTemporary: boolean): void {
-    if (!isTemporary) sa.temporarySince = null;
-    else sa.temporarySince ??= sa.host.now;
-    const since = sa.temporarySince;
-    if (since !== null && sa.host.now - since >= TEMPORARY_MAX_MS) {
+    const { now } = sa.host;
+    // One a long time after another has nothing to do with it.
+    const isOn = sa.temporary !== null && now - sa.temporary.last <= RETRY_MS;
+    const since = isOn && sa.temporary !== null ? sa.temporary.since : now;
+    sa.temporary = isTemporary ? { since, last: now } : null;
+    if (isTemporary && now - since >= TEMPORARY_MAX_MS) {
       this.endIkeSa(sa, 'the peer says TEMPORARY_FAILURE for minutes', 'dead');
     }
   }
@@ -235,6 +238,18 @@ export class Life {
         done(null);
       },
     );
+  }
+
+  /** The PAD has other terms for the peer of an IKE SA: those that need no new SA hold from now on. */
+  followTerms(sa: IkeSa, old: PadEntry): void {
+    const { peer } = sa;
+    if (peer === null) return;
+    if (peer.livenessMs !== old.livenessMs) {
+      sa.setTimer('liveness', peer.livenessMs, this.due.liveness);
+    }
+    if (peer.keepaliveMs !== old.keepaliveMs) {
+      sa.setTimer('keepalive', peer.keepaliveMs, this.due.keepalive);
+    }
   }
 
   /** Asks whether the peer lives, unless something of it came lately: ESP counts. */
