@@ -157,6 +157,32 @@ describe('traffic selectors (RFC 7296 section 2.9)', () => {
   });
 });
 
+describe('what the initiator says of a peer that tells no more than a notification', () => {
+  it('names the pre-shared key among what may differ', () => {
+    const secret = new Secret(text('another secret altogether'), 'it');
+    const two = toySimulation({
+      b: {
+        localAuthentication: { method: 'psk', secret },
+        remoteAuthentication: { method: 'psk', secret },
+      },
+    });
+    two.initiate('a', 'net', 'b');
+    two.runNow(1_000);
+    const [refused] = two.eventsOf('a', 'refused');
+    expect(refused).toMatchObject({ by: 'peer', notify: 'AUTHENTICATION_FAILED' });
+    expect(refused?.reason).toContain('pre-shared keys differ');
+  });
+
+  it('says that the peer may not know these addresses', () => {
+    const two = toySimulation({ b: { hosts: [{ kind: 'address', address: '203.0.113.99' }] } });
+    two.initiate('a', 'net', 'b');
+    two.runNow(1_000);
+    const [refused] = two.eventsOf('a', 'refused');
+    expect(refused).toMatchObject({ by: 'peer', notify: 'NO_PROPOSAL_CHOSEN' });
+    expect(refused?.reason).toContain('no connection for these two addresses');
+  });
+});
+
 describe('several IKE SAs of one peer (RFC 7296 section 2.4)', () => {
   /** `a` forgets its IKE SA without a word and connects again. */
   function again(unique: PadEntry['unique'], saysInitialContact: boolean): Simulation {

@@ -501,7 +501,10 @@ function authRefusedByPeer(sa: IkeSa, peer: PadEntry, answer: readonly Payload[]
     peer,
     'peer',
     error?.notify ?? null,
-    'the peer refused us: it does not know this identity, or takes another proof of it',
+    peer.localAuthentication.method === 'psk'
+      ? 'the peer refused us: it does not know this identity, takes another proof of it, or the ' +
+          'pre-shared keys differ'
+      : 'the peer refused us: it does not know this identity, or takes another proof of it',
     [
       {
         field: 'local.id',

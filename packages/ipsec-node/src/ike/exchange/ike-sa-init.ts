@@ -339,7 +339,7 @@ function refusedByPeer(sa: IkeSa, peer: PadEntry, notify: number): ExchangeRefus
     notify: formatNotify(notify),
     reason:
       notify === NOTIFY.NO_PROPOSAL_CHOSEN
-        ? 'the peer takes none of our IKE proposals'
+        ? 'the peer takes none of our IKE proposals, or has no connection for these two addresses'
         : 'the peer refused IKE_SA_INIT',
     closest: peer.name,
     differences: [
