@@ -27,12 +27,12 @@ export const ERROR_CODES = {
   IPSEC_ERR_CONFIG_SYNTAX: {
     kind: 'config',
     meaning: 'The configuration file is not well-formed YAML.',
-    remedy: 'Correct the lines named in `faults`.',
+    remedy: 'Correct the lines that are named.',
   },
   IPSEC_ERR_CONFIG_INVALID: {
     kind: 'config',
     meaning: 'The configuration holds one or more faults; nothing was started or changed.',
-    remedy: 'Correct every entry of `faults`; each says what is accepted.',
+    remedy: 'Correct each line; each says what is accepted.',
   },
   IPSEC_ERR_ADDRESS_SYNTAX: {
     kind: 'usage',
@@ -112,7 +112,8 @@ export const ERROR_CODES = {
   IPSEC_ERR_ADDRESS_IN_USE: {
     kind: 'resource',
     meaning: 'An address and port to listen on is taken by another program.',
-    remedy: 'Stop the other program or choose another port in `gateway`.',
+    remedy:
+      '`ipsec-node doctor` names the other program: stop it, or choose another port in `gateway`.',
   },
   IPSEC_ERR_STATE_UNWRITABLE: {
     kind: 'resource',

@@ -101,7 +101,7 @@ describe('commands about peers', () => {
     ike.up('twin', 'twin');
     expect(await ask('rekey', 'twin', '--child')).toMatchObject({
       exitCode: 0,
-      out: 'Rekeyed twin: 1 SAs.\n',
+      out: 'Rekeyed twin: 1 SA.\n',
     });
     expect(ike.asked).toEqual([
       { rekey: { child: 'twin', childId: null, peer: null, ikeSa: null, reauth: false } },
@@ -121,7 +121,9 @@ describe('commands about peers', () => {
     });
     expect(await ask('terminate', 'branch')).toMatchObject({
       exitCode: 1,
-      err: expect.stringContaining('No SA matches'),
+      err: expect.stringContaining(
+        'Nothing of that name is up: `ipsec-node peers` shows what is.\n',
+      ),
     });
   });
 

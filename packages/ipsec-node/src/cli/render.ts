@@ -57,6 +57,11 @@ export function count(value: bigint | number): string {
   return value.toString().replaceAll(/\B(?=(\d{3})+(?!\d))/g, ' ');
 }
 
+/** `1 policy`, `2 policies`. */
+export function plural(count: number, one: string, many: string): string {
+  return `${count} ${count === 1 ? one : many}`;
+}
+
 /** A size in the largest binary unit that leaves a whole part: `1.5 GiB`. */
 export function bytes(value: bigint): string {
   const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB', 'EiB'];

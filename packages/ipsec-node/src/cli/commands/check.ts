@@ -13,7 +13,7 @@ import {
   type Registration,
 } from '../context.js';
 import { EXIT, type ExitCode } from '../refusal.js';
-import { json, oneLine, paint } from '../render.js';
+import { json, oneLine, paint, plural } from '../render.js';
 
 interface CheckOptions extends CommonOptions {
   readonly config: string;
@@ -74,8 +74,4 @@ async function check(context: CliContext, options: CheckOptions): Promise<ExitCo
 function findingLine({ terminal }: CliContext, finding: ConfigFinding): string {
   const line = oneLine(formatFinding(finding));
   return `${finding.severity === 'warning' ? paint(terminal, 'yellow', line) : line}\n`;
-}
-
-function plural(count: number, one: string, many: string): string {
-  return `${count} ${count === 1 ? one : many}`;
 }

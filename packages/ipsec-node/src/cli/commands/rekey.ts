@@ -1,5 +1,6 @@
 import { textOf } from '../../daemon/vici/codec.js';
 import { EXIT_CODES, example, type Registration } from '../context.js';
+import { plural } from '../render.js';
 import { addSaCommand, runSaCommand, type SaCommandOptions } from '../sa-command.js';
 
 interface RekeyOptions extends SaCommandOptions {
@@ -23,7 +24,8 @@ export const registerRekey: Registration = (program, context) => {
       runSaCommand(context, name, options, {
         name: 'rekey',
         fields: [['reauth', options.reauth === true ? true : undefined]],
-        done: (_name, reply) => `Rekeyed ${name}: ${textOf(reply, 'matches') ?? '0'} SAs.`,
+        done: (_name, reply) =>
+          `Rekeyed ${name}: ${plural(Number(textOf(reply, 'matches') ?? 0), 'SA', 'SAs')}.`,
       }),
     );
 };

@@ -1,5 +1,6 @@
 import { textOf } from '../../daemon/vici/codec.js';
 import { EXIT_CODES, example, type Registration } from '../context.js';
+import { plural } from '../render.js';
 import {
   addSaCommand,
   addTimeoutOption,
@@ -29,7 +30,8 @@ export const registerTerminate: Registration = (program, context) => {
       runSaCommand(context, name, options, {
         name: 'terminate',
         fields: [['force', options.force === true ? true : undefined]],
-        done: (_name, reply) => `Terminated ${name}: ${textOf(reply, 'terminated') ?? '0'} SAs.`,
+        done: (_name, reply) =>
+          `Terminated ${name}: ${plural(Number(textOf(reply, 'terminated') ?? 0), 'SA', 'SAs')}.`,
       }),
     );
 };

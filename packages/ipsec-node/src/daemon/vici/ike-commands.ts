@@ -146,7 +146,7 @@ export function ikeCommands(control: IkeControl): ReadonlyMap<string, ViciComman
 }
 
 function none(matched: number): string | null {
-  return matched === 0 ? 'no SA matches: list them with list-sas' : null;
+  return matched === 0 ? 'nothing of that name is up: `ipsec-node peers` shows what is' : null;
 }
 
 async function reload(control: IkeControl): Promise<ViciSection> {
