@@ -1,7 +1,7 @@
 /**
  * Every exchange in every phase of an IKE SA, for both roles: requests and responses with the message
  * ID that is due, with an old one and with one to come, all authentic. What is expected is written
- * from RFC 7296, section by section.
+ * from the RFC, by sections.
  */
 import { describe, expect, it } from 'vitest';
 import { NOTIFY } from '../../packages/ipsec-node/src/ike/notify.js';

@@ -15,7 +15,6 @@
  * have a window of one message (RFC 7296 section 2.3): at most one exchange of each is under way.
  */
 import type { Milliseconds } from '../clock.js';
-import { IpsecError } from '../errors.js';
 import type { Identity } from '../pad/identity.js';
 import type { PadEntry } from '../pad/pad-entry.js';
 import type { Proposal } from '../sad/proposal.js';
@@ -25,6 +24,7 @@ import type { IkeKeys, IkeSuite } from './crypto/key-schedule.js';
 import {
   ExchangeRefused,
   type Exchange,
+  reasonOf,
   type Reply,
   type Step,
   type StepResult,
@@ -776,10 +776,4 @@ export class IkeSa {
 // ends the exchange alone.
 function* refusing(notify: number | null, data: Uint8Array, reason: string): Exchange<Reply> {
   throw new ExchangeRefused(reason, notify, { fatal: notify === NOTIFY.INVALID_SYNTAX, data });
-}
-
-function reasonOf(error: unknown): string {
-  if (error instanceof ExchangeRefused) return error.message;
-  if (error instanceof IpsecError) return `${error.code}: ${error.message}`;
-  return error instanceof Error ? `${error.name}: ${error.message}` : String(error);
 }

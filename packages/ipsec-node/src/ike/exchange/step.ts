@@ -7,7 +7,7 @@ import type { ComputeResult, ComputeTask } from '../compute.js';
 import type { Effect, EffectResult, SaUse } from '../action.js';
 import type { ExchangeName, Payload, ReceivedMessage } from '../payload/payload.js';
 import type { SaIdentifier, SaParameters } from '../../sad/sa.js';
-import { InternalError } from '../../errors.js';
+import { InternalError, IpsecError } from '../../errors.js';
 import { formatNotify } from '../notify.js';
 
 export type Step =
@@ -60,6 +60,13 @@ export class ExchangeRefused extends Error {
   get fatal(): boolean {
     return this.options.fatal ?? false;
   }
+}
+
+/** Why an exchange ended, for people. */
+export function reasonOf(error: unknown): string {
+  if (error instanceof ExchangeRefused) return error.message;
+  if (error instanceof IpsecError) return `${error.code}: ${error.message}`;
+  return error instanceof Error ? `${error.name}: ${error.message}` : String(error);
 }
 
 const unexpected = (step: string, result: StepResult): InternalError =>
