@@ -18,6 +18,8 @@ function node(words: readonly string[]): string {
   return execFileSync(process.execPath, words, { cwd: repositoryRoot, encoding: 'utf8' });
 }
 
+const mainOfCli = 'packages/ipsec-node/dist/cli/main.js';
+
 const runModule = (code: string): string => node(['--input-type=module', '--eval', code]);
 
 const DOCUMENTS = [
@@ -51,8 +53,9 @@ describe('the README', () => {
     for (const [index, text] of files.entries()) {
       const file = join(folder, `${index}.yaml`);
       writeFileSync(file, text);
-      const main = 'packages/ipsec-node/dist/cli/main.js';
-      expect(node([main, 'check', '-c', file])).toMatch(/is valid: 2 policies, 1 peer, 0 associations, 0 warnings/);
+      expect(node([mainOfCli, 'check', '-c', file])).toMatch(
+        /is valid: 2 policies, 1 peer, 0 associations, 0 warnings/,
+      );
     }
   });
 
@@ -60,6 +63,28 @@ describe('the README', () => {
     const [code = ''] = blocks(readme, 'js');
     expect(blocks(readme, 'text')).toContain(runModule(code));
   });
+});
+
+it('interoperation shows a strongSwan pair and the manual an authority that `check` takes', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'ipn-documents-pair-'));
+  try {
+    const [recipe] = blocks(read('docs/manual/configuration.md'), 'sh');
+    if (recipe === undefined) throw new Error('no recipe');
+    execFileSync('sh', ['-ec', recipe], { cwd: folder, stdio: 'ignore' });
+    writeFileSync(join(folder, 'lan.psk'), '0123456789abcdef'.repeat(4), { mode: 0o600 });
+    const [psk = '', lines = ''] = blocks(read('docs/interop.md'), 'yaml').slice(0, 2);
+    const kept = psk.split('\n').filter((line) => !/^ {4}(local|remote|psk):/.test(line));
+    const certificate = kept.toSpliced(kept.indexOf('policies:'), 0, lines.trimEnd()).join('\n');
+    for (const [name, text] of Object.entries({ psk, certificate })) {
+      const file = join(folder, `${name}.yaml`);
+      writeFileSync(file, text);
+      expect(node([mainOfCli, 'check', '-c', file]), name).toMatch(
+        /is valid: 2 policies, 1 peer, 0 associations, 0 warnings/,
+      );
+    }
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
 });
 
 it('the README of the package has an example that runs', () => {
