@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import type { IkeDatagram } from '../../packages/ipsec-node/src/ike/action.js';
 import { ADDITIONAL } from './names.js';
 import {
   ECP256,
@@ -22,6 +23,21 @@ async function connected(simulation: Simulation): Promise<void> {
   expect(simulation.outcome(command)).toBeNull();
 }
 
+/** INVALID_IKE_SPI in clear, in answer to a request: RFC 7296 sections 3.1 and 3.10, by the octet. */
+function denial({ payload, ...path }: IkeDatagram): IkeDatagram {
+  const header = Buffer.from(payload.subarray(0, 28));
+  header[16] = 41;
+  header[19] = 0x20 | ((header[19] ?? 0) ^ 0x08);
+  header.writeUInt32BE(36, 24);
+  return {
+    local: path.remote,
+    localPort: path.remotePort,
+    remote: path.local,
+    remotePort: path.localPort,
+    payload: Buffer.concat([header, Buffer.from([0, 0, 0, 8, 0, 0, 0, 4])]),
+  };
+}
+
 describe('two endpoints', () => {
   it('come to an IKE SA and a child in four messages', async () => {
     const simulation = new Simulation({ pads: pads() });
@@ -42,6 +58,54 @@ describe('two endpoints', () => {
     const command = simulation.initiate('a', 'net', 'b', dead);
     await simulation.run(30_000);
     expect(simulation.outcome(command)).toBeNull();
+    expect(simulation.ikeSas('a')).toHaveLength(1);
+    expect(simulation.sendPacket('a', 'net')).toBe(true);
+  });
+
+  it('tell of a peer that never answers: at the fourth try, and at the end', async () => {
+    const simulation = new Simulation({ pads: pads(), fate: () => [] });
+    simulation.initiate('a', 'net', 'b');
+    await simulation.run(10_000);
+    const reasons = (): readonly string[] =>
+      simulation.events.flatMap(({ event }) => ('reason' in event ? [event.reason] : []));
+    expect(reasons()).toEqual(['no answer to IKE_SA_INIT yet; it is sent again']);
+    await simulation.run(200_000);
+    const refused = simulation.events.flatMap(({ event }) =>
+      event.kind === 'refused' ? [event] : [],
+    );
+    expect(refused).toMatchObject([
+      { peer: 'b', by: 'peer', notify: null, reason: 'no answer to IKE_SA_INIT after 10 tries' },
+    ]);
+  });
+
+  // RFC 7296 section 2.4: by tries that go unanswered, never by an unprotected word alone.
+  it('notice a peer that came again without its SAs, soon after they ask whether it lives', async () => {
+    const both = { livenessMs: 10_000 };
+    const simulation = new Simulation({ pads: pads({ both }) });
+    await connected(simulation);
+    simulation.restart('b');
+    await simulation.run(10_000 + 5_000);
+    expect(simulation.ikeSas('a')).toHaveLength(1);
+    await simulation.run(15_000);
+    expect(simulation.ikeSas('a')).toHaveLength(0);
+    expect(simulation.datapaths.a.inbound.size).toBe(0);
+    await connected(simulation);
+  });
+
+  it('keep what somebody only says to be lost', async () => {
+    const simulation = new Simulation({ pads: pads({ both: { livenessMs: 10_000 } }) });
+    await connected(simulation);
+    // The first two probes are lost, and an answer in clear comes in their place.
+    let probes = 0;
+    simulation.fate = (datagram, from) => {
+      if (from !== 'a') return [1];
+      probes += 1;
+      if (probes > 2) return [1];
+      simulation.inject('a', denial(datagram));
+      return [];
+    };
+    await simulation.run(40_000);
+    expect(probes).toBeGreaterThan(2);
     expect(simulation.ikeSas('a')).toHaveLength(1);
     expect(simulation.sendPacket('a', 'net')).toBe(true);
   });

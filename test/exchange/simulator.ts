@@ -83,8 +83,8 @@ interface Due {
 
 export class Simulation {
   now = 1_000;
-  readonly endpoints: Readonly<Record<Side, IkeEndpoint>>;
-  readonly datapaths: Readonly<Record<Side, SimulatedDatapath>> = {
+  endpoints: Readonly<Record<Side, IkeEndpoint>>;
+  datapaths: Readonly<Record<Side, SimulatedDatapath>> = {
     a: new SimulatedDatapath(),
     b: new SimulatedDatapath(),
   };
@@ -116,16 +116,7 @@ export class Simulation {
   constructor(private readonly options: SimulationOptions) {
     this.fate = options.fate;
     this.translate = options.translate;
-    const endpoint = (side: Side): IkeEndpoint =>
-      new IkeEndpoint({
-        pad: options.pads[side],
-        ports: { ike: 500, nat: 4500 },
-        random: options.random?.(side) ?? seededRandom(`${options.seed ?? 'seed'} ${side}`),
-        ...(options.limits === undefined ? {} : { limits: options.limits }),
-        ...(options.resolve === undefined ? {} : { resolve: options.resolve }),
-        revealKeys: options.revealKeys ?? false,
-      });
-    this.endpoints = { a: endpoint('a'), b: endpoint('b') };
+    this.endpoints = { a: this.endpoint('a'), b: this.endpoint('b') };
   }
 
   path(side: Side): PeerPath {
@@ -238,6 +229,24 @@ export class Simulation {
    */
   get mark(): string {
     return `${this.history} | ${this.due.map(({ label }) => label ?? '').join(' ')}`;
+  }
+
+  private endpoint(side: Side, life = ''): IkeEndpoint {
+    const { options } = this;
+    return new IkeEndpoint({
+      pad: options.pads[side],
+      ports: { ike: 500, nat: 4500 },
+      random: options.random?.(side) ?? seededRandom(`${options.seed ?? 'seed'} ${side}${life}`),
+      ...(options.limits === undefined ? {} : { limits: options.limits }),
+      ...(options.resolve === undefined ? {} : { resolve: options.resolve }),
+      revealKeys: options.revealKeys ?? false,
+    });
+  }
+
+  /** A side dies without a word and comes again, knowing nothing. */
+  restart(side: Side): void {
+    this.endpoints = { ...this.endpoints, [side]: this.endpoint(side, ' again') };
+    this.datapaths = { ...this.datapaths, [side]: new SimulatedDatapath() };
   }
 
   /** Forgets what happened, for another run from where this one came to rest. */

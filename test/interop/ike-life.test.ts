@@ -197,6 +197,12 @@ describeWith(
       await installed('net6', first6);
       await flow.arrived(50);
 
+      // What is done with SAs may change under them.
+      const conduct = { start: 'start', lifetime: { time: '30m' }, onClose: 'restart' };
+      write([net(conduct), net6({ start: 'start' })], { dpd: '10s', onDeath: 'restart' });
+      expect(await ask('reload')).toMatchObject({ status: 0 });
+      await flow.arrived(50);
+
       // All of a file, or nothing: the fault of one policy keeps the other as it is.
       write([net({ start: 'none', proposals: ['aes256gcm16'] }), net6({ local: 'nowhere' })]);
       expect(await ask('reload')).toMatchObject({ status: 2 });

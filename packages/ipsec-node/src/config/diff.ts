@@ -74,6 +74,37 @@ function diffChildren(
   return [...kept, ...gone];
 }
 
+/** Terms that say what is done with SAs, not what they are: an SA stays where they change. */
+const PEER_CONDUCT: ReadonlySet<string> = new Set<keyof PadEntry>([
+  'rekeyMs',
+  'hardMs',
+  'livenessMs',
+  'keepaliveMs',
+  'unique',
+  'onDeath',
+  'hashAndUrl',
+]);
+const CHILD_CONDUCT: ReadonlySet<string> = new Set<keyof ChildTerms>([
+  'start',
+  'onClose',
+  'lifetime',
+]);
+
+/** Whether what was negotiated under the old terms ends: they are gone, or an SA would be another. */
+export function endsPeer({ change, terms }: PeerDiff): boolean {
+  return isEnded(change, terms, PEER_CONDUCT);
+}
+
+/** As {@link endsPeer}, of one child. */
+export function endsChild({ change, terms }: ChildDiff): boolean {
+  return isEnded(change, terms, CHILD_CONDUCT);
+}
+
+function isEnded(change: Change, terms: readonly string[], conduct: ReadonlySet<string>): boolean {
+  if (change === 'changed') return terms.some((term) => !conduct.has(term));
+  return change === 'removed';
+}
+
 /** One entry for each term: a new one must be added here to be compared, or it does not compile. */
 const PEER_TERMS: Readonly<Record<Exclude<keyof PadEntry, 'children' | 'name'>, true>> = {
   hosts: true,

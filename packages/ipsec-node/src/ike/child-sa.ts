@@ -65,7 +65,8 @@ export function suiteOf(proposal: Proposal): SuiteName | null {
 
 export class ChildSa {
   readonly id: number;
-  readonly terms: ChildTerms;
+  /** As the PAD has them now: what a rekey asks for. */
+  terms: ChildTerms;
   readonly agreement: ChildAgreement;
   state: 'installing' | 'installed' | 'rekeying' | 'rekeyed' | 'deleting' = 'installing';
   ownRekey: ChildRekey | null = null;

@@ -577,8 +577,14 @@ export class EndpointHost implements IkeHost {
   replacePad(pad: Pad): void {
     this.pad = pad;
     for (const sa of this.all()) {
-      const entry = pad.entries.find(({ name }) => name === sa.peer?.name);
-      if (entry !== undefined && sa.peer !== null) sa.peer = entry;
+      const old = sa.peer;
+      const entry = pad.entries.find(({ name }) => name === old?.name);
+      if (entry === undefined || old === null) continue;
+      sa.peer = entry;
+      for (const child of sa.children) {
+        child.terms = entry.children.find(({ name }) => name === child.terms.name) ?? child.terms;
+      }
+      if (sa.phase === 'established') this.life.followTerms(sa, old);
     }
   }
 

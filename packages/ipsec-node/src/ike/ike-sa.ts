@@ -42,18 +42,10 @@ import {
 } from './payload/payload.js';
 import { sealMessage } from './sealing.js';
 import { type MessageFault, MessageReader } from './message-reader.js';
-import { TimerGroup, type TimerHandle } from './timer-queue.js';
+import { TimerGroup } from './timer-queue.js';
 import type { Followup, IkeHost, IkeRekey, IkeSaEnd, PeerAbilities } from './ike-host.js';
 import { notifyPayload } from './names.js';
-
-interface PendingRequest {
-  readonly messageId: number;
-  readonly exchange: ExchangeName;
-  readonly datagrams: readonly Uint8Array[];
-  readonly resume: (result: StepResult) => void;
-  attempts: number;
-  timer: TimerHandle;
-}
+import { type PendingRequest, TOLD_TRY, triesMax, waitAfter } from './pending-request.js';
 
 /** No timer is set for sooner. */
 const TIMER_MS_MIN: Milliseconds = 1;
@@ -370,6 +362,7 @@ export class IkeSa {
       datagrams,
       resume,
       attempts: 0,
+      isDoubted: false,
       timer: { cancel: () => undefined },
     };
     this.transmit(this.pending);
@@ -379,34 +372,32 @@ export class IkeSa {
     const { limits } = this.host;
     pending.attempts += 1;
     this.send(pending.datagrams);
+    if (pending.attempts === TOLD_TRY && this.phase !== 'deleting') {
+      const reason = `no answer to ${pending.exchange} yet; it is sent again`;
+      this.event({ ...this.subject(), kind: 'warning', reason });
+    }
     // RFC 7296 section 2.4: exponentially longer waits, with jitter against peers in step.
     const [jitter = 0] = this.host.random(1);
-    const wait = Math.min(
-      limits.retransmitMs * limits.retransmitBase ** (pending.attempts - 1),
-      limits.retransmitWaitMs,
-    );
+    const wait = waitAfter(pending, limits);
     pending.timer = this.host.timers.add(
       this.host.now + wait * (0.9 + (0.2 * jitter) / 255),
       () => {
         if (this.pending !== pending) return;
-        if (pending.attempts > this.triesMax(pending)) {
-          const reason = `no answer to ${pending.exchange} after ${pending.attempts} tries`;
-          // What we ended is not dead because the peer does not say so.
-          this.close(this.phase === 'deleting' ? this.deletedAs : 'dead', reason);
-        } else {
-          this.transmit(pending);
-        }
+        if (pending.attempts > triesMax(pending, this, limits)) this.giveUp(pending);
+        else this.transmit(pending);
       },
     );
   }
 
-  private triesMax({ exchange }: PendingRequest): number {
-    const { limits } = this.host;
-    // Who is being told that this IKE SA ends need not be told for long: it has its own ways to find
-    // out, and traffic waits for what comes after. So it does where the peer has another address.
-    if (this.phase === 'deleting') return limits.deleteTriesMax;
-    if (exchange === 'IKE_SA_INIT' && this.hasOtherPath) return limits.otherPathTriesMax;
-    return limits.retransmitMax;
+  private giveUp({ exchange, attempts }: PendingRequest): void {
+    const reason = `no answer to ${exchange} after ${attempts} tries`;
+    if (this.phase === 'connecting') {
+      const closest = this.peer?.name ?? null;
+      const nothing = { by: 'peer', notify: null, closest, differences: [] } as const;
+      this.event({ ...this.subject(), kind: 'refused', reason, ...nothing });
+    }
+    // What we ended is not dead because the peer does not say so.
+    this.close(this.phase === 'deleting' ? this.deletedAs : 'dead', reason);
   }
 
   /** Message ID of the next request of ours, and of the one that the peer's is being answered. */
@@ -570,6 +561,12 @@ export class IkeSa {
     const pending = this.pending;
     if (pending === null || message.header.messageId !== pending.messageId) return;
     if (message.header.exchange !== EXCHANGE_NUMBERS[pending.exchange]) return;
+    // RFC 7296 section 2.4: what is not protected ends nothing. But a peer that knows nothing of this
+    // IKE SA, and answers no try that follows, has lost it: not as many need go unanswered.
+    if (this.keys !== null && findNotify(message.payloads, NOTIFY.INVALID_IKE_SPI) !== null) {
+      pending.isDoubted = true;
+      return;
+    }
     const opened = this.reader.open(message);
     if (opened === null) return;
     this.lastHeardAt = this.host.now;

@@ -39,6 +39,8 @@ export const IKE_LIMITS = {
   deleteTriesMax: 7,
   /** The same for the first message to one of several addresses: the next is tried after ten seconds. */
   otherPathTriesMax: 3,
+  /** The same once somebody in the place of the peer said that there is no such IKE SA. */
+  doubtedTriesMax: 3,
   /** An IKE SA that was rekeyed waits this long for its Delete, and one that lost a collision. */
   forgottenMs: 300_000,
   /** INVALID_IKE_SPI answers a second: for one source, and over all (RFC 7296 section 2.21.4). */

@@ -13,9 +13,6 @@ function isExchangeName(name: string): name is ExchangeName {
 }
 
 /** A notification without an SPI. */
-export function notifyPayload(
-  notify: number,
-  data: Uint8Array = new Uint8Array(0),
-): NotifyPayload {
+export function notifyPayload(notify: number, data: Uint8Array = new Uint8Array(0)): NotifyPayload {
   return { type: 'notify', protocolId: 0, spi: new Uint8Array(0), notify, data };
 }

@@ -4,7 +4,8 @@
  */
 import type { Milliseconds } from '../../clock.js';
 import { compilePad, compileSpd, wipePad } from '../../config/compile.js';
-import { type Change, diffPads, type PadDiff } from '../../config/diff.js';
+import { type Change, diffPads, endsChild, endsPeer, type PadDiff } from '../../config/diff.js';
+import { fileKeyOf } from '../../config/file-keys.js';
 import type { GatewayConfig } from '../../config/gateway-config.js';
 import { UsageError } from '../../errors.js';
 import type { IkeEvent, IkeSaSnapshot } from '../../ike/action.js';
@@ -22,6 +23,7 @@ import type {
   TimedRefusal,
 } from './ike-control.js';
 import type { IkeDriver } from './ike-driver.js';
+import type { EndedByReload } from './peer-life.js';
 import { hidingEntry, withLoaded } from './loaded-policies.js';
 
 export interface GatewayIkeParts {
@@ -197,17 +199,11 @@ export class GatewayIke implements IkeControl {
   }
 }
 
-function endsOf(diff: PadDiff): {
-  readonly peers: ReadonlySet<string>;
-  readonly children: ReadonlySet<string>;
-} {
-  const isEnded = (change: Change): boolean => change === 'changed' || change === 'removed';
+function endsOf(diff: PadDiff): EndedByReload {
   return {
-    peers: new Set(diff.peers.filter(({ change }) => isEnded(change)).map(({ name }) => name)),
+    peers: new Set(diff.peers.filter(endsPeer).map(({ name }) => name)),
     children: new Set(
-      diff.peers.flatMap(({ children }) =>
-        children.filter(({ change }) => isEnded(change)).map(({ name }) => name),
-      ),
+      diff.peers.flatMap(({ children }) => children.filter(endsChild).map(({ name }) => name)),
     ),
   };
 }
@@ -217,7 +213,7 @@ function requireSameGateway(old: GatewayConfig, next: GatewayConfig): void {
   const before: Readonly<Record<string, unknown>> = { ...old.gateway };
   const changed = Object.entries(next.gateway)
     .filter(([key, value]) => JSON.stringify(before[key]) !== JSON.stringify(value))
-    .map(([key]) => `gateway.${key}`);
+    .map(([key]) => `gateway.${fileKeyOf('gateway', key)}`);
   // Manual keys are wiped once they are installed, so there is nothing to compare them with.
   if (old.associations.length + next.associations.length > 0) changed.push('associations');
   if (changed.length === 0) return;
@@ -258,17 +254,27 @@ function spdPart(policy: GatewayConfig['policies'][number]): unknown {
 }
 
 function peerChanges(diff: PadDiff): readonly string[] {
-  return diff.peers.flatMap(({ name, change, terms, children }) => [
-    ...(change === 'unchanged'
+  return diff.peers.flatMap((peer) => [
+    ...(peer.change === 'unchanged'
       ? []
-      : [`peer ${name}: ${change}${terms.length === 0 ? '' : ` (${terms.join(', ')})`}`]),
-    ...children.flatMap((child) =>
-      child.change === 'unchanged' || change === 'added' || change === 'removed'
+      : [`peer ${peer.name}: ${described(peer, 'peer', endsPeer(peer))}`]),
+    ...peer.children.flatMap((child) =>
+      child.change === 'unchanged' || peer.change === 'added' || peer.change === 'removed'
         ? []
         : [
-            `child ${child.name} of peer ${name}: ${child.change}` +
-              (child.terms.length === 0 ? '' : ` (${child.terms.join(', ')})`),
+            `child ${child.name} of peer ${peer.name}: ` +
+              described(child, 'policy', endsChild(child)),
           ],
     ),
   ]);
+}
+
+function described(
+  { change, terms }: { readonly change: Change; readonly terms: readonly string[] },
+  owner: 'peer' | 'policy',
+  isEnded: boolean,
+): string {
+  if (change !== 'changed') return change;
+  const keys = terms.map((term) => fileKeyOf(owner, term)).join(', ');
+  return `changed (${keys}); ${isEnded ? 'what was negotiated ends' : 'its SAs stay'}`;
 }

@@ -56,10 +56,11 @@ export class PeerLife {
       for (const terms of peer.children) {
         names.add(terms.name);
         const known = this.watched.get(terms.name);
+        const isSameStart = known !== undefined && known.terms.start === terms.start;
         const watched: Watched = {
           peer,
           terms,
-          isTrapped: known?.isTrapped ?? terms.start !== 'none',
+          isTrapped: isSameStart ? known.isTrapped : terms.start !== 'none',
           attempts: known?.attempts ?? 0,
           isUnderWay: known?.isUnderWay ?? false,
           timer: null,
@@ -67,10 +68,9 @@ export class PeerLife {
         };
         known?.timer?.cancel();
         this.watched.set(terms.name, watched);
-        const begins =
-          known === undefined || ended.peers.has(peer.name) || ended.children.has(terms.name);
+        const begins = !isSameStart || ended.peers.has(peer.name) || ended.children.has(terms.name);
         // An attempt that was waiting for its time goes on with the new terms.
-        if (known !== undefined && known.timer !== null) this.retry(watched);
+        if (isSameStart && known.timer !== null) this.retry(watched);
         else if (begins && terms.start === 'start') void this.attempt(watched, null);
       }
     }
