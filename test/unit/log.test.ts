@@ -9,7 +9,7 @@ describe('a logger', () => {
     log.info('a', fields);
     log.debug('b', fields);
     expect(records.map((record) => record.fields)).toEqual([
-      { key: '[redacted]', remote: '[at debug only]', bytes: '[2 bytes]', count: 3 },
+      { key: '[redacted]', bytes: '[2 bytes]', count: 3 },
       { key: '[redacted]', remote: '192.0.2.1', bytes: '[2 bytes]', count: 3 },
     ]);
   });

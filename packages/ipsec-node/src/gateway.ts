@@ -170,7 +170,7 @@ export class Gateway extends EventEmitter<GatewayEvents> {
       control,
       ...(native === undefined
         ? {}
-        : { closeFirst: async () => void (await native.installGuard(request)) }),
+        : { closeFirst: async () => (await native.installGuard(request)).found }),
       dataplane,
       clock,
       log,

@@ -74,8 +74,9 @@ export const silentLogger: Logger = {
 function redact(level: LogLevel, fields: LogFields): LogFields {
   const shown: Record<string, unknown> = {};
   for (const [name, value] of Object.entries(fields)) {
+    // Addresses and identities are told at `debug` alone; `status` and `peers` show them.
+    if (PERSONAL_FIELDS.has(name) && level !== 'debug') continue;
     if (REDACTED_FIELDS.has(name)) shown[name] = '[redacted]';
-    else if (PERSONAL_FIELDS.has(name) && level !== 'debug') shown[name] = '[at debug only]';
     // Bytes are never text: whatever they are, a log is not the place to find out.
     else if (value instanceof Uint8Array) shown[name] = `[${value.length} bytes]`;
     else shown[name] = value;

@@ -43,8 +43,8 @@ export interface DaemonParts {
   readonly keptKeys?: KeptKeys | null;
   /** Negotiates SAs; absent where the configuration has no peers. */
   readonly ike?: IkeDriver;
-  /** Installs the guard before anything is opened. */
-  readonly closeFirst?: () => Promise<void>;
+  /** Installs the guard before anything is opened; resolves with whether one stood before. */
+  readonly closeFirst?: () => Promise<boolean>;
   readonly dataplane: Dataplane;
   readonly clock: Clock;
   readonly log: Logger;
@@ -128,9 +128,11 @@ export class Daemon extends EventEmitter<DaemonEvents> {
       this.reservations = new Reservations(this.durable, dataplane, clock, log);
     }
     // Before devices and sockets, which may be refused: a start that fails leaves nothing in clear.
-    await this.parts.closeFirst?.();
+    const guardTakenOver = await this.parts.closeFirst?.();
     dataplane.onEvents((events) => this.handleEvents(events));
-    this.facts = await dataplane.open(options);
+    const facts = await dataplane.open(options);
+    // What the dataplane finds is then the guard of this start.
+    this.facts = guardTakenOver === undefined ? facts : { ...facts, guardTakenOver };
     await dataplane.replaceSpd(spd);
     // An SA that receives exists before the one that sends: what the peer answers is understood.
     const inOrder = [...sas].sort((a, b) => rank(a) - rank(b));
