@@ -141,6 +141,34 @@ describe('command line', () => {
     },
   );
 
+  it('explain says where the file does not tell every outer address of ours', async () => {
+    const peer = (localAddress: string): Site =>
+      makeSite(`
+peers:
+  b:
+    address: 198.51.100.2
+${localAddress}
+    local: { id: a.example, auth: psk }
+    remote: { id: b.example, auth: psk }
+    psk: "0123456789abcdef0123456789abcdef"
+policies:
+  - { name: lan, local: 10.1.0.0/16, remote: 10.2.0.0/16, action: protect, peer: b }
+  - { name: rest, action: discard }
+`);
+    const byRoutes = peer('');
+    const byFile = peer('    localAddress: 192.0.2.1');
+    const ike = ['in', 'udp', '198.51.100.2:500', '192.0.2.1:500'];
+    const other = ['in', 'tcp', '198.51.100.2:500', '192.0.2.1:22'];
+    const said = async (site: Site, packet: readonly string[]): Promise<string> =>
+      (await cli(['explain', '-c', site.file, ...packet])).out;
+    expect(await said(byRoutes, ike)).toMatch(/Discarded[^]*does not say every outer address/);
+    expect(await said(byRoutes, other)).not.toContain('outer address');
+    expect(await said(byFile, ike)).toMatch(/BYPASS/);
+    expect(await said(byFile, ike)).not.toContain('every outer address');
+    byRoutes.remove();
+    byFile.remove();
+  });
+
   it('check --json of a faulty file is data, and exits with 2', async () => {
     const broken = makeSite(FILE.replace('remotePort', 'remotPort'));
     const { exitCode, out, err } = await cli(['check', '-c', broken.file, '--json']);

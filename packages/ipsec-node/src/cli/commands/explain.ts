@@ -8,6 +8,8 @@ import {
 import { decodeExplanation } from '../../daemon/vici/explain-message.js';
 import { section } from '../../daemon/vici/codec.js';
 import { UsageError } from '../../errors.js';
+import type { GatewayConfig } from '../../config/gateway-config.js';
+import type { SpdPacket } from '../../spd/packet.js';
 import { readConfigWithoutKeys } from '../config-file.js';
 import { type CliContext, EXIT_CODES, example, perform, type Registration } from '../context.js';
 import { addLiveOptions, askGateway, type LiveOptions } from '../live.js';
@@ -49,17 +51,35 @@ function explainFile(
 ): Promise<void> {
   return perform(context, options, async () => {
     const query = parseExplainWords(words);
-    packetOfQuery(query);
+    const packet = packetOfQuery(query);
     if (options.config === undefined) {
       throw new UsageError(
         'IPSEC_ERR_USAGE',
         'explain needs a file (-c FILE), or --live to ask the running gateway.',
       );
     }
-    const explanation = explainConfig(await readConfigWithoutKeys(options.config), query);
-    context.terminal.out(options.json === true ? json(explanation) : explanationText(explanation));
+    const config = await readConfigWithoutKeys(options.config);
+    const explanation = explainConfig(config, query);
+    const isPartial = query.direction === 'in' && isOfGateways(packet) && lacksAddress(config);
+    const text = explanationText(explanation) + (isPartial ? ROUTES_ARE_NOT_KNOWN : '');
+    context.terminal.out(options.json === true ? json(explanation) : text);
     return EXIT.success;
   });
+}
+
+const ROUTES_ARE_NOT_KNOWN =
+  'The file does not say every outer address of this gateway: built-in entries for those that its ' +
+  'routes tell are left out here. A running gateway knows them: --live.\n';
+
+/** Whether outer addresses of ours are known to the running gateway alone. */
+function lacksAddress({ peers }: GatewayConfig): boolean {
+  return peers.some(({ localAddress }) => localAddress === null);
+}
+
+/** Whether it may be IKE, ESP, or an error about them: what the built-in entries let in. */
+function isOfGateways({ protocol, ports }: SpdPacket): boolean {
+  const isUdp = protocol === 17 && (ports?.destination === 500 || ports?.destination === 4500);
+  return isUdp || [1, 50, 58].includes(protocol);
 }
 
 function explainLive(
