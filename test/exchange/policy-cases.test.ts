@@ -12,7 +12,7 @@ import type { PadEntry } from '../../packages/ipsec-node/src/pad/pad-entry.js';
 import { Secret } from '../../packages/ipsec-node/src/sad/secret.js';
 import { Eavesdropper } from './eavesdropper.js';
 import { disagreements } from './explore.js';
-import { childTerms, selectorOfSide } from './peers.js';
+import { childTerms, ECP256, ESN, esp, GCM256, selectorOfSide, X25519 } from './peers.js';
 import { Stage } from './stage.js';
 import { ADDRESS, type Side, SIDES, type Simulation } from './simulator.js';
 import { FOR_EVER, toySimulation } from './wire.js';
@@ -363,5 +363,30 @@ describe('a flood of fragments (RFC 7383 section 5)', () => {
       stage.say(header, [], Uint8Array.from(whole));
     }
     expect(stage.two.endpoints.b.usage()).toEqual(before);
+  });
+});
+
+describe('at the start, whether the child can be rekeyed', () => {
+  const warnings = (two: Simulation): readonly string[] =>
+    two.eventsOf('a', 'warning').map(({ reason }) => reason);
+
+  it('is doubted where PFS wants a key exchange that the IKE SA does not use', () => {
+    const two = toySimulation({ child: { proposals: [esp(GCM256, ECP256, ESN)] } });
+    two.initiate('a', 'net', 'b');
+    two.runNow(1_000);
+    expect(warnings(two)).toEqual([
+      'its rekey may be refused: for PFS we have ecp256 alone, and the IKE SA with this peer uses ' +
+        'x25519; give the policy that too, or modpnone',
+    ]);
+  });
+
+  it('is not doubted where it is the same, or none is needed', () => {
+    for (const proposals of [[esp(GCM256, X25519, ESN)], [esp(GCM256, ESN)]]) {
+      const two = toySimulation({ child: { proposals } });
+      two.initiate('a', 'net', 'b');
+      two.runNow(1_000);
+      expect(two.children('a')).toHaveLength(1);
+      expect(warnings(two)).toEqual([]);
+    }
   });
 });

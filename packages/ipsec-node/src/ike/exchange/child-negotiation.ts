@@ -306,21 +306,17 @@ export function keyExchangesOf(terms: ChildTerms): readonly (number | null)[] {
 }
 
 /**
- * Why a child that has just come up will fail at its first rekey, as far as both sides have told;
- * null: nothing speaks against it. The keys of a first child come from IKE_AUTH, so a difference
- * about PFS shows an hour later (RFC 7296 section 1.2).
+ * Why a child that has just come up will, or may, fail at its first rekey; null: nothing speaks
+ * against it. The keys of a first child come from IKE_AUTH, where a side rightly tells nothing of its
+ * key exchanges for children, so a difference about PFS shows an hour later (RFC 7296 section 1.2).
+ * What it uses for the IKE SA is then what is known of it.
  */
 export function rekeyDoubt(
   terms: ChildTerms,
   theirs: readonly { readonly transforms: Proposal['transforms'] }[],
+  ike: Proposal | null,
 ): string | null {
-  const offered = theirs.flatMap(({ transforms }) =>
-    transforms.filter(({ type }) => type === 'key-exchange'),
-  );
-  if (offered.length === 0) return null;
   const ours = keyExchangesOf(terms);
-  const shared = offered.some(({ id }) => ours.includes(id === KEY_EXCHANGE_NONE ? null : id));
-  if (shared) return null;
   const names = (ids: readonly (number | null)[]): string =>
     ids
       .map((id) =>
@@ -329,7 +325,20 @@ export function rekeyDoubt(
           : formatTransform({ type: 'key-exchange', id, keyBits: null }),
       )
       .join(', ');
-  return `its rekey will be refused: for PFS we have ${names(ours)}, the peer has ${names(offered.map(({ id }) => id))}`;
+  const offered = theirs
+    .flatMap(({ transforms }) => transforms.filter(({ type }) => type === 'key-exchange'))
+    .map(({ id }) => (id === KEY_EXCHANGE_NONE ? null : id));
+  if (offered.length > 0) {
+    return offered.some((id) => ours.includes(id))
+      ? null
+      : `its rekey will be refused: for PFS we have ${names(ours)}, the peer has ${names(offered)}`;
+  }
+  const agreed = ike === null ? [] : transformsOf(ike, 'key-exchange').map(({ id }) => id);
+  if (ours.includes(null) || agreed.some((id) => ours.includes(id))) return null;
+  return (
+    `its rekey may be refused: for PFS we have ${names(ours)} alone, and the IKE SA with this peer ` +
+    `uses ${names(agreed)}; give the policy that too, or modpnone`
+  );
 }
 
 function isBuildable(proposal: Proposal): boolean {

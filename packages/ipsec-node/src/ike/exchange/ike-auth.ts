@@ -489,7 +489,8 @@ export function additionalAddresses(payloads: readonly Payload[]): readonly stri
 }
 
 function warnOfRekey(sa: IkeSa, child: ChildSa, payloads: readonly Payload[]): void {
-  const doubt = rekeyDoubt(child.terms, findPayload(payloads, 'sa')?.proposals ?? []);
+  const theirs = findPayload(payloads, 'sa')?.proposals ?? [];
+  const doubt = rekeyDoubt(child.terms, theirs, sa.proposal);
   if (doubt !== null) sa.event({ ...sa.subject(child), kind: 'warning', reason: doubt });
 }
 
