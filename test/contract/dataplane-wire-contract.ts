@@ -379,10 +379,10 @@ export function runDataplaneWireContract(name: string, make: () => WireSubject):
 
       it('send what waited for them; what may not wait is dropped and counted', async () => {
         await opened();
-        for (let count = 0; count < 10; count += 1) await wire.emit();
+        for (let count = 0; count < 66; count += 1) await wire.emit();
         const drops = async (): Promise<bigint | undefined> =>
           (await dataplane.counters()).drops['hold_full'];
-        await expect.poll(drops).toBe(2n);
+        await expect.poll(drops, { timeout: 10_000 }).toBe(2n);
         await expect.poll(() => ofKind('acquire').map(({ entry }) => entry)).toEqual(['lan']);
         expect(ofKind('acquire')[0]?.packet).toMatchObject({
           source: '10.1.0.9',
@@ -391,9 +391,11 @@ export function runDataplaneWireContract(name: string, make: () => WireSubject):
         });
         expect(wire.arrivals()).toEqual([]);
         await dataplane.addSa(older);
-        await expect.poll(spis).toEqual(Array.from({ length: 8 }, () => older.id.spi));
+        await expect
+          .poll(spis, { timeout: 10_000 })
+          .toEqual(Array.from({ length: 64 }, () => older.id.spi));
         await wire.emit();
-        await expect.poll(() => wire.arrivals().length).toBe(9);
+        await expect.poll(() => wire.arrivals().length, { timeout: 10_000 }).toBe(65);
       });
 
       it('are not waited for where IKE is not served', async () => {

@@ -446,10 +446,10 @@ fn a_super_packet_that_waited_is_sent_as_it_came() {
 }
 
 #[test]
-fn eight_packets_of_an_entry_wait_for_ten_seconds() {
+fn sixty_four_packets_of_an_entry_wait_for_ten_seconds() {
     let mut out = out(view(Action::Protect, vec![]));
     out.worker.hold_packets();
-    for _ in 0..10 {
+    for _ in 0..66 {
         assert!(send(&mut out, super_packet(MSS), ReadOffload::None).is_empty());
     }
     assert_eq!(out.counters.dropped(DropReason::HoldFull), 2);
@@ -457,7 +457,7 @@ fn eight_packets_of_an_entry_wait_for_ten_seconds() {
     assert!(!out.worker.turn(9_999).unwrap());
     assert_eq!(out.counters.dropped(DropReason::HoldExpired), 0);
     assert!(!out.worker.turn(10_000).unwrap());
-    assert_eq!(out.counters.dropped(DropReason::HoldExpired), 8);
+    assert_eq!(out.counters.dropped(DropReason::HoldExpired), 64);
     add(&mut out, outbound_sa(0x101), 10_001);
     assert!(out.network.receive.try_iter().next().is_none());
 }

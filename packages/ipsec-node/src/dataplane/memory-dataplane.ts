@@ -24,8 +24,8 @@ const OUTBOUND_AHEAD = 2n ** 20n;
 const INBOUND_AHEAD_MIN = 64n;
 
 /** Packets of one SPD entry that wait for its SA, those of all entries, and for how long. */
-const HOLD_PER_ENTRY_COUNT = 8;
-const HOLD_COUNT = 256;
+const HOLD_PER_ENTRY_COUNT = 64;
+const HOLD_COUNT = 1_024;
 const HOLD_MS = 10_000;
 /** A changed mapping of one SA, and an acquire of one entry, are told once in this time. */
 const MAPPING_INTERVAL_MS = 5_000;
