@@ -1,11 +1,15 @@
 import { defineConfig } from 'vitest/config';
 
 /** A folder of test/ as a project of its own: `vitest run --project oracle`. */
-function folder(name: string, settings: { testTimeout: number; workers?: number }) {
+function folder(
+  name: string,
+  settings: { testTimeout: number; workers?: number; exclude?: readonly string[] },
+) {
   return {
     test: {
       name,
       include: [`test/${name}/**/*.test.ts`],
+      exclude: [...(settings.exclude ?? [])],
       testTimeout: settings.testTimeout,
       hookTimeout: settings.testTimeout,
       teardownTimeout: 20_000,
