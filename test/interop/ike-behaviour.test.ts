@@ -1,21 +1,12 @@
-import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
+import { afterEach, expect, it } from 'vitest';
 import { until } from '../lab/command.ts';
 import { describeWith } from '../lab/describe-with.ts';
 import { onlyChild, onlySa, type PeerDescription } from '../lab/ike-peer.ts';
-import { STRONGSWAN_NEEDS } from '../lab/strongswan.ts';
 import { type BothWays, complete } from '../lab/traffic.ts';
 import { ikeMatch } from '../lab/wire-filter.ts';
 import { type IkeCase, PATH_CASES } from './ike/cases.ts';
-import { EVERY_CASE, Laboratory, type Side, SIDES } from './ike/laboratory.ts';
-
-const NEEDS = [
-  'namespaces',
-  'iproute2',
-  'iputils-ping',
-  'nftables',
-  'conntrack',
-  ...STRONGSWAN_NEEDS,
-] as const;
+import { EVERY_CASE, type Side, SIDES } from './ike/laboratory.ts';
+import { LABORATORY_NEEDS, useLaboratory } from './ike/use-laboratory.ts';
 
 const PATIENCE_MS = 30_000;
 const other = (side: Side): Side => (side === 'a' ? 'b' : 'a');
@@ -32,24 +23,11 @@ function nothingLost({ aToB, bToA }: BothWays): void {
   expect({ aToB, bToA }).toEqual({ aToB: complete(aToB.sent), bToA: complete(bToA.sent) });
 }
 
-describeWith(NEEDS, 'the life of a peer, with strongSwan', () => {
-  let started: Laboratory | undefined;
-
-  const lab = (): Laboratory => {
-    if (started === undefined) throw new Error('nothing was started');
-    return started;
-  };
-
-  beforeAll(async () => {
-    started = await Laboratory.start();
-  });
+describeWith(LABORATORY_NEEDS, 'the life of a peer, with strongSwan', () => {
+  const lab = useLaboratory();
 
   afterEach(async () => {
     await lab().topology.reset();
-  });
-
-  afterAll(async () => {
-    await started?.[Symbol.asyncDispose]();
   });
 
   /** Both sides told, with what a test changes of each. */

@@ -1,32 +1,18 @@
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import { until } from '../lab/command.ts';
 import { describeWith } from '../lab/describe-with.ts';
 import { StrongswanPeer } from '../lab/strongswan-ike.ts';
-import { STRONGSWAN_NEEDS } from '../lab/strongswan.ts';
 import { complete } from '../lab/traffic.ts';
 import { PATH_CASES } from './ike/cases.ts';
-import { Laboratory, SIDES } from './ike/laboratory.ts';
+import { SIDES } from './ike/laboratory.ts';
+import { LABORATORY_NEEDS, useLaboratory } from './ike/use-laboratory.ts';
 
-const NEEDS = ['namespaces', 'iproute2', 'nftables', 'conntrack', ...STRONGSWAN_NEEDS] as const;
 /** Ten tries, each later than the one before, are most of three minutes. */
 const PATIENCE_MS = 400_000;
 
 // A file of its own: it waits for minutes, and others run meanwhile.
-describeWith(NEEDS, 'a peer that dies', () => {
-  let started: Laboratory | undefined;
-
-  const lab = (): Laboratory => {
-    if (started === undefined) throw new Error('nothing was started');
-    return started;
-  };
-
-  beforeAll(async () => {
-    started = await Laboratory.start();
-  });
-
-  afterAll(async () => {
-    await started?.[Symbol.asyncDispose]();
-  });
+describeWith(LABORATORY_NEEDS, 'a peer that dies', () => {
+  const lab = useLaboratory();
 
   it('is noticed, and can come again', async () => {
     const plain = PATH_CASES.find(({ name }) => name === 'no NAT');

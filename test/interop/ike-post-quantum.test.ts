@@ -2,26 +2,18 @@
  * ML-KEM beside another key exchange (RFC 9370), with a strongSwan that has it: version 6, which
  * `IKE_STRONGSWAN` names. docs/interop.md says with which release these were last run.
  */
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { describeWith } from '../lab/describe-with.ts';
 import { onlyChild, onlySa } from '../lab/ike-peer.ts';
 import { OTHER_STRONGSWAN } from '../lab/peer.ts';
-import { STRONGSWAN_NEEDS } from '../lab/strongswan.ts';
 import { type BothWays, complete } from '../lab/traffic.ts';
 import { sectionAt, Vici } from '../lab/vici.ts';
 import { ikeMatch } from '../lab/wire-filter.ts';
 import type { IkeCase } from './ike/cases.ts';
-import { Laboratory, type Side, SIDES } from './ike/laboratory.ts';
+import { type Laboratory, type Side, SIDES } from './ike/laboratory.ts';
+import { LABORATORY_NEEDS, useLaboratory } from './ike/use-laboratory.ts';
 
-const NEEDS = [
-  'namespaces',
-  'iproute2',
-  'iputils-ping',
-  'nftables',
-  'conntrack',
-  'openssl',
-  ...STRONGSWAN_NEEDS,
-] as const;
+const NEEDS = [...LABORATORY_NEEDS, 'openssl'] as const;
 
 const FIRST = [
   ['x25519', 'CURVE_25519'],
@@ -104,26 +96,16 @@ function nothingLost({ aToB, bToA }: BothWays, unreadByB: number): void {
 }
 
 function tests(): void {
-  let started: Laboratory | undefined;
-
-  const lab = (): Laboratory => {
-    if (started === undefined) throw new Error('nothing was started');
-    return started;
-  };
+  const lab = useLaboratory();
 
   beforeAll(async () => {
-    started = await Laboratory.start();
-    const { answer } = await Vici.once(started.b.daemon.socket, 'get-algorithms', {});
+    const { answer } = await Vici.once(lab().b.daemon.socket, 'get-algorithms', {});
     const methods = Object.keys(sectionAt(answer, 'ke'));
     expect(methods).toEqual(expect.arrayContaining(['ML_KEM_768', 'ML_KEM_1024']));
   });
 
   afterEach(async () => {
     await lab().topology.reset();
-  });
-
-  afterAll(async () => {
-    await started?.[Symbol.asyncDispose]();
   });
 
   async function bothShow(ike: string, child: string): Promise<void> {

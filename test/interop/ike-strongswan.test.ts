@@ -1,27 +1,12 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { describeWith } from '../lab/describe-with.ts';
 import { onlyChild, onlySa } from '../lab/ike-peer.ts';
-import { STRONGSWAN_NEEDS } from '../lab/strongswan.ts';
 import { complete } from '../lab/traffic.ts';
 import { AUTH_CASES, CIPHER_CASES, type IkeCase, PATH_CASES, REFUSALS } from './ike/cases.ts';
-import {
-  DATAGRAMS,
-  EVERY_CASE,
-  Laboratory,
-  OURS_IS_READY,
-  type Side,
-  SIDES,
-} from './ike/laboratory.ts';
+import { DATAGRAMS, EVERY_CASE, OURS_IS_READY, type Side, SIDES } from './ike/laboratory.ts';
+import { LABORATORY_NEEDS, useLaboratory } from './ike/use-laboratory.ts';
 
-const NEEDS = [
-  'namespaces',
-  'iproute2',
-  'iputils-ping',
-  'nftables',
-  'conntrack',
-  'openssl',
-  ...STRONGSWAN_NEEDS,
-] as const;
+const NEEDS = [...LABORATORY_NEEDS, 'openssl'] as const;
 
 /** All, or those that are this side's turn to begin. */
 function chosen<T>(all: readonly T[], initiator: Side): readonly T[] {
@@ -34,20 +19,7 @@ const CIPHERS = CIPHER_CASES.filter(({ esp }) => !OURS_IS_READY || !esp.includes
 const other = (side: Side): Side => (side === 'a' ? 'b' : 'a');
 
 describeWith(NEEDS, 'IKEv2 with strongSwan', () => {
-  let started: Laboratory | undefined;
-
-  const lab = (): Laboratory => {
-    if (started === undefined) throw new Error('nothing was started');
-    return started;
-  };
-
-  beforeAll(async () => {
-    started = await Laboratory.start();
-  });
-
-  afterAll(async () => {
-    await started?.[Symbol.asyncDispose]();
-  });
+  const lab = useLaboratory();
 
   /** Negotiates, sends, and holds what both sides say of it against the case. */
   async function agree(ikeCase: IkeCase, initiator: Side): Promise<void> {

@@ -1,3 +1,4 @@
+import { rmSync } from 'node:fs';
 import { afterAll, expect, it } from 'vitest';
 import { describeWith } from '../../lab/describe-with.ts';
 import { buildAddon, copyProgram } from './mutated-addon.ts';
@@ -88,7 +89,12 @@ class Runs {
   async #run({ name, prepare }: Case): Promise<DemoRun> {
     if (this.#isOver) throw new Error('the tests are over');
     const build = await this.#builds.run(() => timed(`${name}: build`, prepare()));
-    return timed(`${name}: demo`, runDemo(build));
+    try {
+      return await timed(`${name}: demo`, runDemo(build));
+    } finally {
+      // 150 MB each.
+      if (build.addon !== undefined) rmSync(build.addon, { force: true });
+    }
   }
 }
 

@@ -26,7 +26,7 @@ import { rekeysIkeSa, respondRekeyIkeSa } from './exchange/rekey-ike-sa.js';
 import { ExchangeRefused, type Exchange, type Reply } from './exchange/step.js';
 import type { IkeSa } from './ike-sa.js';
 import type { IkeHost, IkeSaEnd } from './ike-host.js';
-import { exchangeName, notifyPayload } from './names.js';
+import { DELETE_IKE_SA, exchangeName, notifyPayload } from './names.js';
 import { Life } from './life.js';
 import { IKE_LIMITS, type IkeLimits } from './limits.js';
 import { NOTIFY } from './notify.js';
@@ -564,8 +564,7 @@ export class EndpointHost implements IkeHost {
     // A request that is under way goes on from the new address (RFC 4555 section 3.5).
     sa.retransmitNow();
     if (sa.beganFirst) {
-      const forced = sa.peer?.encapsulation === 'forced';
-      sa.enqueue('update addresses', (current) => updateAddresses(current, forced));
+      sa.enqueue('update addresses', updateAddresses);
       return;
     }
     // Section 3.5: only where the old address is no more does a responder send from another one at
@@ -590,7 +589,7 @@ export class EndpointHost implements IkeHost {
 
   tellLast(sa: IkeSa): void {
     if (sa.phase === 'established') {
-      sa.sendLast([{ type: 'delete', protocolId: 1, spis: [] }]);
+      sa.sendLast([DELETE_IKE_SA]);
     }
   }
 }

@@ -44,7 +44,7 @@ import { sealMessage } from './sealing.js';
 import { type MessageFault, MessageReader } from './message-reader.js';
 import { TimerGroup } from './timer-queue.js';
 import type { Followup, IkeHost, IkeRekey, IkeSaEnd, PeerAbilities } from './ike-host.js';
-import { notifyPayload } from './names.js';
+import { DELETE_IKE_SA, notifyPayload } from './names.js';
 import { type PendingRequest, TOLD_TRY, triesMax, waitAfter } from './pending-request.js';
 
 /** No timer is set for sooner. */
@@ -729,7 +729,7 @@ export class IkeSa {
   /** The two cannot go on: the IKE SA ends, and the peer is told once (RFC 7296 section 2.21.3). */
   private abort(reason: string): void {
     if (this.phase === 'established' && this.pending === null) {
-      this.sendLast([{ type: 'delete', protocolId: 1, spis: [] }]);
+      this.sendLast([DELETE_IKE_SA]);
     }
     this.close('dead', reason);
   }

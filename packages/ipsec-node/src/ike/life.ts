@@ -116,9 +116,9 @@ export class Life {
   // RFC 7296 section 2.25: who cannot for minutes has another state than we have.
   private noteTemporary(sa: IkeSa, isTemporary: boolean): void {
     const { now } = sa.host;
+    const before = sa.temporary;
     // One a long time after another has nothing to do with it.
-    const isOn = sa.temporary !== null && now - sa.temporary.last <= RETRY_MS;
-    const since = isOn && sa.temporary !== null ? sa.temporary.since : now;
+    const since = before !== null && now - before.last <= RETRY_MS ? before.since : now;
     sa.temporary = isTemporary ? { since, last: now } : null;
     if (isTemporary && now - since >= TEMPORARY_MAX_MS) {
       this.endIkeSa(sa, 'the peer says TEMPORARY_FAILURE for minutes', 'dead');
@@ -171,7 +171,7 @@ export class Life {
   childStays(child: ChildSa): void {
     const after = jittered(child.ike, RETRY_MS);
     child.rekeyAt = child.ike.host.now + after;
-    child.setTimer('rekey', after, () => this.rekeyChild(child));
+    child.setTimer('rekey', after, this.due.rekeyChild);
   }
 
   /** Deletes a child by command, or what has taken its place by the time that this has its turn. */

@@ -1,4 +1,9 @@
-import { EXCHANGE_NUMBERS, type ExchangeName, type NotifyPayload } from './payload/payload.js';
+import {
+  EXCHANGE_NUMBERS,
+  type ExchangeName,
+  type NotifyPayload,
+  type Payload,
+} from './payload/payload.js';
 
 /** The name of a known exchange type. */
 export function exchangeName(exchange: number): ExchangeName | null {
@@ -16,3 +21,6 @@ function isExchangeName(name: string): name is ExchangeName {
 export function notifyPayload(notify: number, data: Uint8Array = new Uint8Array(0)): NotifyPayload {
   return { type: 'notify', protocolId: 0, spi: new Uint8Array(0), notify, data };
 }
+
+/** Deletes the IKE SA that it is sent in, with all its children (RFC 7296 section 3.11). */
+export const DELETE_IKE_SA: Payload = { type: 'delete', protocolId: 1, spis: [] };

@@ -9,6 +9,7 @@ import { decodeExplanation } from '../../daemon/vici/explain-message.js';
 import { section } from '../../daemon/vici/codec.js';
 import { UsageError } from '../../errors.js';
 import type { GatewayConfig } from '../../config/gateway-config.js';
+import { PROTOCOL_UDP } from '../../net/next-layer-protocol.js';
 import type { SpdPacket } from '../../spd/packet.js';
 import { readConfigWithoutKeys } from '../config-file.js';
 import { type CliContext, EXIT_CODES, example, perform, type Registration } from '../context.js';
@@ -78,7 +79,8 @@ function lacksAddress({ peers }: GatewayConfig): boolean {
 
 /** Whether it may be IKE, ESP, or an error about them: what the built-in entries let in. */
 function isOfGateways({ protocol, ports }: SpdPacket): boolean {
-  const isUdp = protocol === 17 && (ports?.destination === 500 || ports?.destination === 4500);
+  const isUdp =
+    protocol === PROTOCOL_UDP && (ports?.destination === 500 || ports?.destination === 4500);
   return isUdp || [1, 50, 58].includes(protocol);
 }
 

@@ -10,7 +10,7 @@ import { spiOf } from '../bytes.js';
 import type { ChildSa } from '../child-sa.js';
 import type { IkeSaEnd } from '../ike-host.js';
 import type { IkeSa } from '../ike-sa.js';
-import { notifyPayload } from '../names.js';
+import { DELETE_IKE_SA, notifyPayload } from '../names.js';
 import { formatNotify, NOTIFY } from '../notify.js';
 import type { Payload } from '../payload/payload.js';
 import { deletePayload } from './child-life.js';
@@ -54,7 +54,7 @@ export function* deleteChild(child: ChildSa, why: DeleteReason): Exchange<void> 
 export function* deleteIkeSa(sa: IkeSa, end: 'ours' | 'dead', reason: string): Exchange<void> {
   if (sa.phase !== 'rekeyed') sa.phase = 'deleting';
   sa.deletedAs = end;
-  yield* request('INFORMATIONAL', [{ type: 'delete', protocolId: IKE, spis: [] }]);
+  yield* request('INFORMATIONAL', [DELETE_IKE_SA]);
   sa.close(end, reason);
 }
 
@@ -67,7 +67,8 @@ export function* probe(): Exchange<void> {
  * Tells the peer where we are (RFC 4555 section 3.5). The endpoint of the IKE SA is the new one
  * already; the children follow once the peer has said yes.
  */
-export function* updateAddresses(sa: IkeSa, forced: boolean): Exchange<void> {
+export function* updateAddresses(sa: IkeSa): Exchange<void> {
+  const forced = sa.peer?.encapsulation === 'forced';
   const { payloads } = yield* request('INFORMATIONAL', [
     notifyPayload(NOTIFY.UPDATE_SA_ADDRESSES),
     ...natPayloads(sa, forced),
@@ -170,6 +171,5 @@ function followResponder(sa: IkeSa): void {
   sa.endpoint = { ...requestPath, encapsulation: endpoint.encapsulation };
   // A request that is under way goes on to the new address.
   sa.retransmitNow();
-  const forced = sa.peer?.encapsulation === 'forced';
-  sa.enqueue('update addresses', (current) => updateAddresses(current, forced));
+  sa.enqueue('update addresses', updateAddresses);
 }
